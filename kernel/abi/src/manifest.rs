@@ -1,0 +1,84 @@
+//! Which application runs and what it is granted: the compact form of the manifest.
+//!
+//! People write TOML; the host checks it and encodes this structure with `postcard` into the bundle.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The whole system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Accept devices that no IOMMU confines. Every banner and result says so.
+    pub unsafe_no_iommu: bool,
+    /// What the supervisor does when every application has ended and none is to be restarted.
+    pub when_done: WhenDone,
+    /// Applications, in starting order.
+    pub apps: Vec<App>,
+}
+
+/// End of the system's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenDone {
+    /// Keep the console.
+    Stay,
+    /// Power off; the exit code is 0x10 if every application exited with 0, else 0x11.
+    PowerOff,
+}
+
+/// One application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name; unique.
+    pub name: String,
+    /// Bundle entry that holds its program.
+    pub program: String,
+    /// Words it is started with.
+    pub args: Vec<String>,
+    /// Bytes of memory it may hold.
+    pub memory_bytes: u64,
+    /// Whole cores it is granted, named `core0`, `core1` … in its environment.
+    pub cores: u32,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Devices it is granted.
+    pub devices: Vec<DeviceGrant>,
+}
+
+/// Restart policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// Once is enough.
+    Never,
+    /// After a crash, a kill or a non-zero exit code; with back-off.
+    OnFailure,
+    /// Whenever it ends; with back-off.
+    Always,
+}
+
+/// A device for an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceGrant {
+    /// Its name in the application's environment.
+    pub name: String,
+    /// Which one.
+    pub select: DeviceSelect,
+    /// Start the application without it if there is no such device or it cannot be granted.
+    pub optional: bool,
+}
+
+/// How a manifest names a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceSelect {
+    /// By place: `segment << 16 | bus << 8 | device << 3 | function`.
+    Address(u32),
+    /// The `index`-th function with these ids, in bus order.
+    Id {
+        /// PCI vendor id.
+        vendor: u16,
+        /// PCI device id.
+        device: u16,
+        /// Position among the equal ones.
+        index: u32,
+    },
+}
