@@ -18,7 +18,7 @@
 //!
 //! Reading order: [`start`] · [`call`] · [`handle`] · one module per kernel object ([`process`], [`thread`],
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
-//! [`clock`] · [`env`] · [`poll`] · `heap` · `tls` · [`panic`].
+//! [`clock`] · [`env`] · [`poll`] · [`hal`] (what driver libraries need) · `heap` · `tls` · [`panic`].
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -29,6 +29,7 @@ pub mod cores;
 pub mod device;
 pub mod env;
 pub mod event;
+pub mod hal;
 pub mod handle;
 mod heap;
 pub mod interrupt;

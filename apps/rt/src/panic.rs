@@ -62,17 +62,19 @@ impl Iterator for Frames {
 
 #[cfg(test)]
 mod tests {
+    use core::cell::Cell;
+
     use super::*;
 
     #[test]
     fn walks_upwards_and_stays_inside() {
-        let mut stack = [0usize; 8];
-        let at = |i: usize| &raw const stack[i] as usize;
+        let stack = [const { Cell::new(0usize) }; 8];
+        let at = |i: usize| stack[i].as_ptr() as usize;
         let (a, b, end) = (at(0), at(4), at(7) + 8);
-        stack[0] = b;
-        stack[1] = 0x1111;
-        stack[4] = a; // a loop downwards ends the walk
-        stack[5] = 0x2222;
+        stack[0].set(b);
+        stack[1].set(0x1111);
+        stack[4].set(a); // a loop downwards ends the walk
+        stack[5].set(0x2222);
         let walk: Vec<usize> = Frames { frame: a, stack_end: end }.collect();
         assert_eq!(walk, [0x1111, 0x2222]);
         assert_eq!(Frames { frame: a + 1, stack_end: end }.count(), 0);

@@ -10,16 +10,13 @@
 //!     if poller.step(busy) == Step::Sleep {
 //!         let seen = event.count();                   // first the counter,
 //!         arm_interrupts();
-//!         if !has_work() { poller.sleep(&event, seen, u64::MAX); }   // then the last look, then the sleep
+//!         if !has_work() { poller.sleep(|| event.wait(seen, u64::MAX)); }   // then the last look, then the sleep
 //!         disarm_interrupts();
 //!     }
 //! }
 //! ```
 
-use weir_abi::Error;
-
 use crate::clock::now_ns;
-use crate::event::Event;
 use crate::thread;
 
 /// What a data path does next.
@@ -55,13 +52,10 @@ impl Poller {
         self.pace.idle(now_ns())
     }
 
-    /// Sleeps until `event` counts past `seen` or the deadline passes; adapts.
-    ///
-    /// # Errors
-    /// `TimedOut`.
-    pub fn sleep(&mut self, event: &Event, seen: u64, deadline_ns: u64) -> Result<u64, Error> {
+    /// Runs `wait`, which sleeps until an event, an interrupt or a deadline; counts its kernel entries; adapts.
+    pub fn sleep<R>(&mut self, wait: impl FnOnce() -> R) -> R {
         let (entries, start_ns) = (thread::kernel_entries(), now_ns());
-        let result = event.wait(seen, deadline_ns);
+        let result = wait();
         self.pace.slept(now_ns().saturating_sub(start_ns));
         self.sleep_entries += thread::kernel_entries().wrapping_sub(entries);
         result
