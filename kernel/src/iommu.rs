@@ -43,13 +43,12 @@ struct Units {
 static UNITS: Once<Units> = Once::new();
 static HAS_INTERRUPT_REMAPPING: AtomicBool = AtomicBool::new(false);
 
-impl From<weir_iommu::Error> for Error {
-    fn from(error: weir_iommu::Error) -> Error {
-        match error.blame() {
-            weir_iommu::Blame::Resources => Error::NoMemory,
-            weir_iommu::Blame::Caller => Error::BadArgument,
-            weir_iommu::Blame::Firmware | weir_iommu::Blame::Unit => Error::Hardware,
-        }
+/// What a caller is told of a unit's error.
+fn caller_error(error: weir_iommu::Error) -> Error {
+    match error.blame() {
+        weir_iommu::Blame::Resources => Error::NoMemory,
+        weir_iommu::Blame::Caller => Error::BadArgument,
+        weir_iommu::Blame::Firmware | weir_iommu::Blame::Unit => Error::Hardware,
     }
 }
 
@@ -115,10 +114,15 @@ pub(crate) fn reserved(tables: &Tables) -> Vec<PhysRange> {
 /// The unit that covers a function, if it may be granted.
 pub(crate) fn unit_of(function: &Function) -> Option<usize> {
     let units = UNITS.get()?;
-    let address = dmar::PciAddress { segment: function.address.segment(), id: pci::requester(function.address) };
+    let address =
+        dmar::PciAddress { segment: function.address.segment(), id: pci::requester(function.address) };
     if let Some(region) = units.table.reserved_regions_of(address, &Hierarchy).next() {
         // Firmware goes on using the device behind everybody's back.
-        log::warn!("{}: firmware keeps memory {:x?} for it; it is not granted", function.address, region.range());
+        log::warn!(
+            "{}: firmware keeps memory {:x?} for it; it is not granted",
+            function.address,
+            region.range()
+        );
         return None;
     }
     units.table.unit_of(address, &Hierarchy).map(|unit| unit.index)
@@ -136,7 +140,7 @@ fn unit(index: usize) -> Result<&'static Lock<Unit>, Error> {
 pub(crate) fn new_domain() -> Result<Domain, Error> {
     let units = units()?;
     let bits = DMA_WINDOW_END.ilog2() as u8;
-    Ok(Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, bits)?)
+    Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, bits).map_err(caller_error)
 }
 
 /// Gives a domain's tables back; fails while something is attached, and then keeps them for ever.
@@ -151,14 +155,14 @@ pub(crate) fn destroy_domain(domain: Domain) -> Result<(), Error> {
 /// Lets a domain's devices reach `at`, at `iova`. On failure nothing has changed.
 pub(crate) fn map(domain: &mut Domain, iova: u64, at: PhysRange, is_writable: bool) -> Result<(), Error> {
     let permissions = if is_writable { Permissions::ReadWrite } else { Permissions::ReadOnly };
-    domain.map(Iova(iova), UnitPhysAddr(at.start), at.bytes(), permissions)?.flush(invalidate)?;
-    Ok(())
+    let change = domain.map(Iova(iova), UnitPhysAddr(at.start), at.bytes(), permissions);
+    change.and_then(|change| change.flush(invalidate)).map_err(caller_error)
 }
 
 /// Takes a range away. After an error the devices may still reach it: its frames must not be used again.
 pub(crate) fn unmap(domain: &mut Domain, iova: u64, bytes: u64) -> Result<(), Error> {
-    domain.unmap(Iova(iova), bytes)?.flush(invalidate)?;
-    Ok(())
+    let change = domain.unmap(Iova(iova), bytes);
+    change.and_then(|change| change.flush(invalidate)).map_err(caller_error)
 }
 
 fn invalidate(index: UnitIndex, change: &Invalidation) -> weir_iommu::Result<()> {
@@ -168,28 +172,33 @@ fn invalidate(index: UnitIndex, change: &Invalidation) -> weir_iommu::Result<()>
 
 /// Puts a function's requests into a domain.
 pub(crate) fn attach(index: usize, function: &Function, domain: &mut Domain) -> Result<(), Error> {
-    Ok(unit(index)?.lock().attach(pci::requester(function.address), domain)?)
+    unit(index)?.lock().attach(pci::requester(function.address), domain).map_err(caller_error)
 }
 
 /// Blocks a function that was in a domain; when this has returned, no access of it lands.
 pub(crate) fn detach(index: usize, function: &Function, domain: &mut Domain) -> Result<(), Error> {
-    Ok(unit(index)?.lock().detach(pci::requester(function.address), domain)?)
+    unit(index)?.lock().detach(pci::requester(function.address), domain).map_err(caller_error)
 }
 
 /// Lets a function raise `vector` on CPU `cpu`.
-pub(crate) fn allocate_interrupt(index: usize, function: &Function, vector: u8, cpu: u32) -> Result<InterruptHandle, Error> {
+pub(crate) fn allocate_interrupt(
+    index: usize,
+    function: &Function,
+    vector: u8,
+    cpu: u32,
+) -> Result<InterruptHandle, Error> {
     let route = InterruptRoute {
         requester: pci::requester(function.address),
         vector,
         apic_id: cpus::apic_id(cpu),
         trigger: vtd::Trigger::Edge,
     };
-    Ok(unit(index)?.lock().allocate_interrupt(route)?)
+    unit(index)?.lock().allocate_interrupt(route).map_err(caller_error)
 }
 
 /// Takes an interrupt away; when this has returned, it no longer arrives.
 pub(crate) fn free_interrupt(index: usize, handle: InterruptHandle) -> Result<(), Error> {
-    Ok(unit(index)?.lock().free_interrupt(handle)?)
+    unit(index)?.lock().free_interrupt(handle).map_err(caller_error)
 }
 
 /// A unit has recorded faults: tells whom they concern.

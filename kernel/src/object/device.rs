@@ -18,12 +18,11 @@ use weir_iommu::vtd::{Fault, FaultKind, InterruptHandle};
 use weir_kernel::pci::{BarKind, Function, Message, MsixState, MsixTable, TableRegisters};
 use weir_kernel::refs::Ref;
 
+use super::Object;
 use super::event::Event;
 use super::interrupt::{Interrupt, Route};
 use super::process::Process;
-use super::Object;
 use crate::arch::time;
-use crate::boot::acpi::Tables;
 use crate::mm::address::PhysAddr;
 use crate::mm::paging::Cache;
 use crate::mm::vmap;
@@ -52,7 +51,6 @@ struct Owner {
     handle: Handle,
     /// Distinguishes this grant from earlier ones.
     grant: u64,
-    is_confined: bool,
     watcher: Option<Ref<Event>>,
     /// By MSI-X entry or MSI vector.
     interrupts: Vec<Option<Bound>>,
@@ -79,7 +77,7 @@ pub(crate) struct DeviceRef {
 static DEVICES: Once<Vec<Device>> = Once::new();
 
 /// Makes a device of every function, once the units are known.
-pub(crate) fn set_up(_: &Tables) {
+pub(crate) fn set_up() {
     let functions = pci().inventory.functions();
     let device = |(index, function): (usize, &'static Function)| Device {
         index,
@@ -121,7 +119,8 @@ pub(crate) fn revoke_all(process: &Ref<Process>) {
 
 /// Tells the owner and the supervisor of an access that unit `unit` blocked.
 pub(crate) fn deliver_fault(unit: usize, fault: Fault, is_overflow: bool) {
-    let is_its = |d: &&Device| d.unit == Some(unit) && pci::requester(d.function().address) == fault.requester;
+    let is_its =
+        |d: &&Device| d.unit == Some(unit) && pci::requester(d.function().address) == fault.requester;
     let time_ns = time::now_ns();
     let mut info = FaultInfo {
         requester: u32::from(fault.requester.0),
@@ -172,7 +171,11 @@ impl Device {
         result
     }
 
-    fn assign_exclusively(&'static self, process: &Ref<Process>, accept_unconfined: bool) -> Result<Handle, Error> {
+    fn assign_exclusively(
+        &'static self,
+        process: &Ref<Process>,
+        accept_unconfined: bool,
+    ) -> Result<Handle, Error> {
         let function = self.function();
         if self.owner.lock().is_some() {
             return Err(Error::Busy);
@@ -187,9 +190,13 @@ impl Device {
         self.check_group(process)?;
         self.reset()?;
         function.set_memory_decode(&pci().ecam, true)?;
-        if let Some(unit) = self.unit {
-            process.change_space(|space| space.attach(unit, function))?;
-        }
+        process.change_space(|space| match self.unit {
+            Some(unit) => space.attach(unit, function),
+            None => {
+                space.set_unconfined();
+                Ok(())
+            }
+        })?;
         let handle = self.hand_over(process);
         if handle.is_err()
             && let Some(unit) = self.unit
@@ -208,15 +215,8 @@ impl Device {
         interrupts.resize_with(count, || None);
         let view = DeviceRef { device: self, grant: Some(grant) };
         let handle = process.adopt(Object::Device(view), Rights::READ.union(Rights::USE))?;
-        let owner = Owner {
-            process: process.clone(),
-            handle,
-            grant,
-            is_confined: self.unit.is_some(),
-            watcher: None,
-            interrupts,
-            last_fault: None,
-        };
+        let owner =
+            Owner { process: process.clone(), handle, grant, watcher: None, interrupts, last_fault: None };
         *self.owner.lock() = Some(owner);
         trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
         // The process may have ended meanwhile, and looked for its devices before this one was there.
@@ -271,10 +271,11 @@ impl Device {
         let quiet_ns = time::now_ns() - start_ns;
         // 7: the next owner finds it reset; here so that it forgets this one's data now.
         let reset = self.reset();
-        if let Some(error) = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err), reset.err()]
-            .into_iter()
-            .flatten()
-            .find(|e| *e != Error::Gone)
+        if let Some(error) =
+            [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err), reset.err()]
+                .into_iter()
+                .flatten()
+                .find(|e| *e != Error::Gone)
         {
             log::error!("{}: revocation: {error}", function.address);
         }
@@ -376,7 +377,10 @@ impl DeviceRef {
     }
 
     /// Runs `with` on the grant this is a view of; `Gone` if that is over.
-    fn with_owner<T>(&self, with: impl FnOnce(&'static Device, &mut Owner) -> Result<T, Error>) -> Result<T, Error> {
+    fn with_owner<T>(
+        &self,
+        with: impl FnOnce(&'static Device, &mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut guard = self.device.owner.lock();
         let owner = guard.as_mut().filter(|owner| Some(owner.grant) == self.grant).ok_or(Error::Gone)?;
         with(self.device, owner)
@@ -433,7 +437,14 @@ impl DeviceRef {
     }
 
     /// Maps registers into the owner's address space.
-    pub(crate) fn map_bar(&self, caller: &Ref<Process>, bar: u64, offset: u64, bytes: u64, flags: u64) -> Result<u64, Error> {
+    pub(crate) fn map_bar(
+        &self,
+        caller: &Ref<Process>,
+        bar: u64,
+        offset: u64,
+        bytes: u64,
+        flags: u64,
+    ) -> Result<u64, Error> {
         let bar = u8::try_from(bar).map_err(|_| Error::BadArgument)?;
         let cache = match flags {
             0 => Cache::Uncached,
@@ -445,7 +456,9 @@ impl DeviceRef {
         // The address space is locked before the grant is looked at, and revocation ends the grant before it
         // locks the address space: so it finds what is mapped here.
         caller.change_space(|space| {
-            self.with_owner(|_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) })?;
+            self.with_owner(
+                |_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) },
+            )?;
             space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
         })
     }
@@ -485,10 +498,11 @@ impl DeviceRef {
         let route = Route::to(event)?;
         self.with_owner(|device, owner| {
             let index = u16::try_from(index).map_err(|_| Error::BadArgument)?;
-            let slot = owner.interrupts.get_mut(usize::from(index)).ok_or(match device.function().interrupts() {
-                0 => Error::Unsupported,
-                _ => Error::BadArgument,
-            })?;
+            let slot =
+                owner.interrupts.get_mut(usize::from(index)).ok_or(match device.function().interrupts() {
+                    0 => Error::Unsupported,
+                    _ => Error::BadArgument,
+                })?;
             if slot.is_some() {
                 return Err(Error::Busy);
             }
@@ -501,6 +515,17 @@ impl DeviceRef {
             *slot = Some(bound);
             Ok(Interrupt { device: self.clone(), index })
         })
+    }
+
+    /// Frees an interrupt whose last handle is gone. After a revocation there is nothing left to free.
+    pub(crate) fn unbind(&self, index: u16) {
+        let freed = self.with_owner(|device, owner| {
+            let slot = &mut owner.interrupts[usize::from(index)];
+            // A function that is gone sends nothing; its entry is freed all the same.
+            let _ = device.set_masked(index, true);
+            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+        });
+        let _ = freed;
     }
 
     /// Masks or unmasks a bound interrupt.

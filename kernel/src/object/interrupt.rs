@@ -16,6 +16,12 @@ pub(crate) struct Interrupt {
     pub(crate) index: u16,
 }
 
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.device.unbind(self.index);
+    }
+}
+
 const VECTORS: usize = (*USABLE.end() - *USABLE.start()) as usize + 1;
 
 /// What a CPU's vectors lead to.

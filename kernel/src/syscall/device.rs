@@ -5,11 +5,11 @@ use weir_kernel::refs::Ref;
 
 use super::{Call, Result};
 use crate::mm::user;
+use crate::object::Object;
 use crate::object::device::{self, DeviceRef};
 use crate::object::event::Event;
 use crate::object::interrupt::Interrupt;
 use crate::object::process::Process;
-use crate::object::Object;
 
 pub(super) fn open(call: &Call<'_>) -> Result {
     call.system(0, Rights::MANAGE)?;
