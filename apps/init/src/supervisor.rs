@@ -51,7 +51,7 @@ impl Supervisor {
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
-            devices: Devices::open(system)?,
+            devices: Devices::open(system),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
             console: Console::new(system),
