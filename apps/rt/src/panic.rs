@@ -19,7 +19,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     static IS_PANICKING: AtomicBool = AtomicBool::new(false);
     // A panic while telling of one: say no more.
     if !IS_PANICKING.swap(true, Ordering::Relaxed) {
-        log!("{info}");
+        match info.location() {
+            Some(location) => log!("panicked at {location}: {}", info.message()),
+            None => log!("panicked: {}", info.message()),
+        }
         log_backtrace();
     }
     process::exit(PANIC_CODE)
@@ -57,6 +60,21 @@ impl Iterator for Frames {
         // Frames lie upwards; anything else ends the walk.
         self.frame = if caller > self.frame { caller } else { 0 };
         (address != 0).then_some(address)
+    }
+}
+
+/// The toolchain's `alloc` is compiled for programs that unwind and names these two. This program is not one
+/// (`panic = "abort"`): nothing calls them.
+#[cfg(not(test))]
+mod unwinding {
+    #[unsafe(no_mangle)]
+    extern "C" fn rust_eh_personality() -> ! {
+        crate::process::exit(super::PANIC_CODE)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Resume() -> ! {
+        crate::process::exit(super::PANIC_CODE)
     }
 }
 
