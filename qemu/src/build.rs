@@ -1,0 +1,100 @@
+//! Has cargo build the kernel and the programs.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::progress::Step;
+use crate::workspace;
+
+/// The kernel's target.
+pub const KERNEL_TARGET: &str = "x86_64-unknown-none";
+/// The applications' target.
+pub const APP_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// How things are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Optimized.
+    Release,
+    /// With debug assertions.
+    Debug,
+}
+
+impl Profile {
+    /// The folder of the target directory, and the word people use.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Debug => "debug",
+        }
+    }
+
+    fn cargo_name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Debug => "dev",
+        }
+    }
+}
+
+/// Builds the kernel and returns its file.
+///
+/// # Errors
+/// It does not build; the compiler's messages have been printed.
+pub fn kernel(profile: Profile) -> Result<PathBuf> {
+    build("building the kernel", &["weir-kernel"], KERNEL_TARGET, profile)?;
+    Ok(output(KERNEL_TARGET, profile, "weir-kernel"))
+}
+
+/// Builds the programs `names` (package `weir-NAME`, binary `NAME`) and returns their files in that order.
+///
+/// # Errors
+/// One does not exist or does not build; the compiler's messages have been printed.
+pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
+    for name in names {
+        if !workspace::root().join("apps").join(name).join("Cargo.toml").is_file() {
+            bail!("there is no program {name} (no folder apps/{name})");
+        }
+    }
+    let packages: Vec<String> = names.iter().map(|name| format!("weir-{name}")).collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    build("building the applications", &packages, APP_TARGET, profile)?;
+    Ok(names.iter().map(|name| output(APP_TARGET, profile, name)).collect())
+}
+
+fn output(target: &str, profile: Profile, name: &str) -> PathBuf {
+    workspace::target_dir().join(target).join(profile.folder()).join(name)
+}
+
+fn build(what: &str, packages: &[&str], target: &str, profile: Profile) -> Result<()> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--locked", "--bins", "--target", target, "--profile", profile.cargo_name()]);
+    for package in packages {
+        cargo.args(["-p", package]);
+    }
+    run(what, &mut cargo)
+}
+
+/// Runs cargo behind a progress line; what it said is shown only if it fails.
+fn run(what: &str, cargo: &mut Command) -> Result<()> {
+    let step = Step::begin(what);
+    let mut child =
+        cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stderr.take().context("piped above")?).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        step.say(line.trim());
+        said.push(line);
+    }
+    if child.wait()?.success() {
+        step.done();
+        return Ok(());
+    }
+    drop(step);
+    eprintln!("{}", said.join("\n"));
+    bail!("{what} failed")
+}

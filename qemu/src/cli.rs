@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+/// Weir: an operating system in which a device driver is a library inside the application that owns the
+/// device.
+#[derive(Debug, Parser)]
+#[command(name = "weir", bin_name = "./weir", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ./weir run                          build and boot the default system; Ctrl-C ends it
+  ./weir run --serial                 the same, with the supervisor's console on this terminal
+  ./weir run --timeout 20 --json out  twenty seconds, final counters into the file `out`
+  ./weir test                         every test, on the host and in QEMU
+  ./weir test boot                    the tests whose name contains `boot`
+
+WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
+enough, or a private copy is unpacked into the cache directory of the user.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a system and boot it in QEMU
+    Run(RunOptions),
+    /// Run the tests: on the host, and in QEMU with one machine per case
+    Test(TestOptions),
+    /// Write kernel and bundle as files, and say how to boot them
+    Image(ImageOptions),
+    /// Only make sure that everything needed is there (Rust targets, QEMU)
+    Setup,
+}
+
+/// Which system, and how it is built.
+#[derive(Clone, Debug, Args)]
+pub struct SystemOptions {
+    /// Name of a manifest in apps/manifests, or the path of one
+    #[arg(default_value = "default")]
+    pub system: String,
+    /// Manifest file, in place of SYSTEM
+    #[arg(long, value_name = "FILE", conflicts_with = "system")]
+    pub manifest: Option<PathBuf>,
+    /// Number of CPUs (1 to 255)
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: u32,
+    /// Build with optimization (the default)
+    #[arg(long, conflicts_with = "debug")]
+    pub release: bool,
+    /// Build with the checks of a debug build
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// Options of `weir run`.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Which system, and how it is built
+    #[command(flatten)]
+    pub system: SystemOptions,
+    /// Machine, a file of qemu/machines
+    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
+    pub machine: String,
+    /// Memory of the machine, such as 512M or 8G
+    #[arg(long, default_value = "512M", value_name = "SIZE")]
+    pub memory: String,
+    /// UDP port of this host that leads to the guest's port 7 (default: 7007, or the next free one)
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Attach this terminal to the guest's serial console (default: only show its log)
+    #[arg(long)]
+    pub serial: bool,
+    /// End by itself after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Write the final counters as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write every packet of the network device to a capture file
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// Wait for a debugger before the first instruction
+    #[arg(long)]
+    pub gdb: bool,
+}
+
+/// Options of `weir test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// Run only tests whose name contains this
+    pub filter: Option<String>,
+    /// Show the names, run nothing
+    #[arg(long)]
+    pub list: bool,
+    /// How many tests run at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub jobs: u32,
+}
+
+/// Options of `weir image`.
+#[derive(Debug, Args)]
+pub struct ImageOptions {
+    /// Which system, and how it is built
+    #[command(flatten)]
+    pub system: SystemOptions,
+    /// Directory to write to
+    #[arg(long, default_value = "target/image", value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Reads the command line. A wrong one gets one line on standard error and status 2.
+///
+/// # Errors
+/// The exit status, where the answer was already given (help, version, a wrong option).
+pub fn parse() -> Result<Command, ExitCode> {
+    Cli::try_parse().map(|cli| cli.command).map_err(|error| {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("weir: {}", one_line(&error));
+        ExitCode::from(2)
+    })
+}
+
+/// The first paragraph of clap's message: what is wrong, without the usage text.
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "say what to do: run, test, image or setup (./weir --help)".into();
+    }
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    format!("{} (./weir --help shows the options)", first.join(" ").trim_start_matches("error: "))
+}

@@ -1,0 +1,27 @@
+//! Builds Weir, boots it in QEMU and tests it: everything behind `./weir`.
+//!
+//! **Invariant: whatever ends this program, no QEMU of its own keeps running and no socket file stays.**
+//! It runs as an ordinary user, never asks for root, and writes only below the workspace's `target/`, the
+//! user's cache directory and a temporary directory.
+//!
+//! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
+//! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
+//! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`).
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod bundle;
+pub mod child;
+pub mod cli;
+pub mod image;
+pub mod machine;
+pub mod manifest;
+pub mod port;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod suite;
+pub mod system;
+pub mod tools;
+pub mod vm;
+pub mod workspace;

@@ -1,0 +1,66 @@
+//! The machines of `qemu/machines`: what kind of computer QEMU plays.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::workspace;
+
+/// A machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// One line about it.
+    pub about: String,
+    /// QEMU options that make it.
+    pub options: Vec<String>,
+    /// Its network device, as an argument of `-device` without `netdev` and `bus`.
+    pub nic: String,
+}
+
+impl Machine {
+    /// The machine called `name`.
+    ///
+    /// # Errors
+    /// There is none, or its file is wrong.
+    pub fn named(name: &str) -> Result<Machine> {
+        let file = workspace::root().join("qemu/machines").join(format!("{name}.toml"));
+        let Ok(text) = fs::read_to_string(&file) else {
+            bail!("there is no machine {name}; machines: {}", names().join(", "));
+        };
+        toml::from_str(&text).with_context(|| format!("{} is wrong", workspace::shown(&file)))
+    }
+}
+
+/// The names of all machines.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(workspace::root().join("qemu/machines"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_machine_can_be_read() {
+        let names = names();
+        assert!(names.contains(&"q35-vtd".to_owned()) && names.contains(&"q35-noiommu".to_owned()));
+        for name in names {
+            Machine::named(&name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_machine_is_refused_with_the_known_ones() {
+        let message = Machine::named("pdp11").unwrap_err().to_string();
+        assert!(message.contains("pdp11") && message.contains("q35-vtd"), "{message}");
+    }
+}

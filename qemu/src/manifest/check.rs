@@ -1,0 +1,202 @@
+//! The checks, each with the line it complains about.
+
+use std::fmt;
+use std::ops::Range;
+
+use toml::Spanned;
+use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
+use weir_abi::info::{NAME_BYTES, Quota};
+use weir_abi::layout::PAGE_BYTES;
+use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
+
+use super::Checked;
+use super::file;
+
+/// What is wrong with a manifest, and in which line (from 1).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    line: usize,
+    text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.text)
+    }
+}
+
+/// What is wrong, and where in the text.
+type Wrong = (Range<usize>, String);
+
+/// Smallest memory of an application: its program and a stack must fit.
+const MEMORY_MIN_BYTES: u64 = 1 << 20;
+/// Largest memory of an application.
+const MEMORY_MAX_BYTES: u64 = 1 << 40;
+
+/// Checks the manifest `text` for a machine with `cpus` CPUs.
+///
+/// # Errors
+/// The first problem.
+pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
+    parse(text).and_then(|file| convert(file, cpus)).map_err(|(span, wrong)| {
+        let line = text.get(..span.start).unwrap_or(text).matches('\n').count() + 1;
+        Problem { line, text: wrong }
+    })
+}
+
+fn parse(text: &str) -> Result<file::File, Wrong> {
+    toml::from_str(text).map_err(|error| {
+        let words: Vec<&str> = error.message().lines().map(str::trim).collect();
+        (error.span().unwrap_or(0..0), words.join(" "))
+    })
+}
+
+fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
+    let mut notices = Vec::new();
+    let mut spare = cpus - 1;
+    let mut apps: Vec<App> = Vec::new();
+    for app in file.app {
+        unique(&app.name, apps.iter().map(|earlier| earlier.name.as_str()), "application")?;
+        let cores = cores(&app, cpus, &mut spare, &mut notices)?;
+        let devices = devices(&app, &apps)?;
+        apps.push(App {
+            name: short_name(&app.name)?,
+            program: program(&app.program)?,
+            memory_bytes: memory(app.memory.as_ref())?,
+            args: app.args,
+            cores,
+            restart: app.restart.into(),
+            devices,
+        });
+    }
+    let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
+    Ok(Checked { manifest, notices })
+}
+
+/// Cores to grant: one CPU always stays with the supervisor and the applications that share.
+fn cores(app: &file::App, cpus: u32, spare: &mut u32, notices: &mut Vec<String>) -> Result<u32, Wrong> {
+    let Some(wanted) = &app.cores else { return Ok(0) };
+    let (name, count) = (app.name.get_ref(), *wanted.get_ref());
+    if let Some(left) = spare.checked_sub(count) {
+        *spare = left;
+        return Ok(count);
+    }
+    let lack = format!("{name} wants {count} whole core(s), {spare} to spare on {cpus} CPU(s)");
+    if app.cores_optional {
+        notices.push(format!("{lack}: it shares a core and sleeps when idle"));
+        return Ok(0);
+    }
+    Err((wanted.span(), format!("{lack}; give more with --cpus")))
+}
+
+fn devices(app: &file::App, earlier: &[App]) -> Result<Vec<DeviceGrant>, Wrong> {
+    let mut grants: Vec<DeviceGrant> = Vec::new();
+    for device in &app.device {
+        unique(&device.name, grants.iter().map(|grant| grant.name.as_str()), "device")?;
+        let select = select(device)?;
+        let owner = earlier.iter().find(|other| other.devices.iter().any(|grant| grant.select == select));
+        if owner.is_some() || grants.iter().any(|grant| grant.select == select) {
+            let owner = owner.map_or(app.name.get_ref(), |app| &app.name);
+            return Err((device.name.span(), format!("this device already belongs to {owner}")));
+        }
+        grants.push(DeviceGrant { name: grant_name(&device.name)?, select, optional: device.optional });
+    }
+    Ok(grants)
+}
+
+fn select(device: &file::Device) -> Result<DeviceSelect, Wrong> {
+    match (&device.id, &device.address, &device.index) {
+        (Some(id), None, index) => {
+            let (vendor, product) = id
+                .get_ref()
+                .split_once(':')
+                .and_then(|(vendor, product)| Some((hex16(vendor)?, hex16(product)?)))
+                .ok_or_else(|| (id.span(), "an id looks like \"1af4:1041\"".to_owned()))?;
+            let index = index.as_ref().map_or(0, |index| *index.get_ref());
+            Ok(DeviceSelect::Id { vendor, device: product, index })
+        }
+        (None, Some(address), None) => pci_address(address.get_ref())
+            .map(DeviceSelect::Address)
+            .ok_or_else(|| (address.span(), "an address looks like \"0000:01:00.0\"".to_owned())),
+        _ => Err((device.name.span(), "a device has either id (and index) or address".to_owned())),
+    }
+}
+
+fn hex16(text: &str) -> Option<u16> {
+    let is_hex = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u16::from_str_radix(text, 16).ok())?
+}
+
+/// `segment:bus:device.function`, hexadecimal.
+fn pci_address(text: &str) -> Option<u32> {
+    let (segment, rest) = text.split_once(':')?;
+    let (bus, rest) = rest.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let part = |text: &str, digits: usize, below: u32| {
+        let is_hex = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u32::from_str_radix(text, 16).ok().filter(|number| is_hex && *number < below)
+    };
+    let (segment, bus) = (part(segment, 4, 1 << 16)?, part(bus, 2, 1 << 8)?);
+    Some(segment << 16 | bus << 8 | part(device, 2, 32)? << 3 | part(function, 1, 8)?)
+}
+
+fn unique<'a>(name: &Spanned<String>, mut earlier: impl Iterator<Item = &'a str>, what: &str) -> Result<(), Wrong> {
+    if earlier.any(|other| other == name.get_ref()) {
+        return Err((name.span(), format!("a second {what} named {}", name.get_ref())));
+    }
+    Ok(())
+}
+
+/// A name that fits a field of `limit` bytes and can be typed at the console.
+fn word(name: &Spanned<String>, limit: usize) -> Result<String, Wrong> {
+    let text = name.get_ref();
+    let is_word = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if text.is_empty() || text.len() > limit || !is_word {
+        return Err((name.span(), format!("a name has 1 to {limit} of a-z, 0-9, - and _")));
+    }
+    Ok(text.clone())
+}
+
+fn short_name(name: &Spanned<String>) -> Result<String, Wrong> {
+    word(name, NAME_BYTES)
+}
+
+fn grant_name(name: &Spanned<String>) -> Result<String, Wrong> {
+    let text = word(name, NAME_BYTES)?;
+    let is_core = text.strip_prefix("core").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    if text == "stats" || is_core {
+        return Err((name.span(), format!("the name {text} is taken by the system")));
+    }
+    Ok(text)
+}
+
+fn program(name: &Spanned<String>) -> Result<String, Wrong> {
+    let text = word(name, ENTRY_NAME_BYTES)?;
+    if text == INIT || text == MANIFEST {
+        return Err((name.span(), format!("{text} is no program for an application")));
+    }
+    Ok(text)
+}
+
+fn memory(size: Option<&Spanned<String>>) -> Result<u64, Wrong> {
+    let Some(size) = size else { return Ok(Quota::DEFAULT.frames * PAGE_BYTES) };
+    let bytes = bytes(size.get_ref())
+        .ok_or_else(|| (size.span(), "a size is a number followed by K, M or G, such as \"32M\"".to_owned()))?;
+    if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&bytes) {
+        return Err((size.span(), "an application's memory is 1M to 1024G".to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Bytes of a size such as `32M`.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    let unit = match text.bytes().last()? {
+        b'K' => 1 << 10,
+        b'M' => 1 << 20,
+        b'G' => 1u64 << 30,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    let number: u64 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+    number.checked_mul(unit)
+}

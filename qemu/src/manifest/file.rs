@@ -1,0 +1,84 @@
+//! The manifest's TOML, as it is written.
+
+use serde::Deserialize;
+use toml::Spanned;
+use weir_abi::manifest::{Restart, WhenDone};
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) when_done: WhenDoneWord,
+    #[serde(default)]
+    pub(super) unsafe_no_iommu: bool,
+    #[serde(default)]
+    pub(super) app: Vec<App>,
+}
+
+/// `[[app]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct App {
+    pub(super) name: Spanned<String>,
+    pub(super) program: Spanned<String>,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    pub(super) memory: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) cores: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) cores_optional: bool,
+    #[serde(default)]
+    pub(super) restart: RestartWord,
+    #[serde(default)]
+    pub(super) device: Vec<Device>,
+}
+
+/// `[[app.device]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Device {
+    pub(super) name: Spanned<String>,
+    pub(super) id: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) index: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) optional: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WhenDoneWord {
+    #[default]
+    Stay,
+    PowerOff,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RestartWord {
+    #[default]
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl From<WhenDoneWord> for WhenDone {
+    fn from(word: WhenDoneWord) -> WhenDone {
+        match word {
+            WhenDoneWord::Stay => WhenDone::Stay,
+            WhenDoneWord::PowerOff => WhenDone::PowerOff,
+        }
+    }
+}
+
+impl From<RestartWord> for Restart {
+    fn from(word: RestartWord) -> Restart {
+        match word {
+            RestartWord::Never => Restart::Never,
+            RestartWord::OnFailure => Restart::OnFailure,
+            RestartWord::Always => Restart::Always,
+        }
+    }
+}

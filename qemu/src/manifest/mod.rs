@@ -1,0 +1,46 @@
+//! The manifest people write (TOML), checked and turned into the form the guest reads.
+//!
+//! **Invariant: what passes here has unique names, known programs' names, sizes in range, and no device
+//! given twice by the same selector.** Every complaint is one line: file, line, what is wrong. What only the
+//! machine can tell (is there such a device? may it be granted?) is the supervisor's and kernel's business.
+
+mod check;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+pub use check::check;
+pub(crate) use check::bytes;
+use weir_abi::manifest::Manifest;
+
+/// A checked manifest, made for a machine.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the guest reads.
+    pub manifest: Manifest,
+    /// What the person should know, one line each.
+    pub notices: Vec<String>,
+}
+
+impl Checked {
+    /// The programs that its applications run.
+    #[must_use]
+    pub fn programs(&self) -> BTreeSet<&str> {
+        self.manifest.apps.iter().map(|app| app.program.as_str()).collect()
+    }
+}
+
+/// Reads and checks the manifest at `path` for a machine with `cpus` CPUs.
+///
+/// # Errors
+/// The file cannot be read or is wrong.
+pub fn read(path: &Path, cpus: u32) -> Result<Checked> {
+    let shown = crate::workspace::shown(path);
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the manifest {shown}"))?;
+    check(&text, cpus).map_err(|problem| anyhow::anyhow!("{shown}:{problem}"))
+}

@@ -1,0 +1,126 @@
+use super::check;
+use weir_abi::manifest::{DeviceSelect, Manifest, Restart, WhenDone};
+
+const GOOD: &str = r#"
+when_done = "power-off"
+
+[[app]]
+name = "echo"
+program = "echo"
+args = ["10.0.2.15/24"]
+memory = "32M"
+cores = 1
+restart = "on-failure"
+
+[[app.device]]
+name = "nic"
+id = "1af4:1041"
+
+[[app]]
+name = "second"
+program = "echo"
+[[app.device]]
+name = "nic"
+id = "1af4:1041"
+index = 1
+optional = true
+[[app.device]]
+name = "rogue"
+address = "0000:02:1f.7"
+"#;
+
+fn complaint(text: &str) -> String {
+    check(text, 2).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn a_good_manifest_survives_the_trip() {
+    let manifest = check(GOOD, 2).unwrap().manifest;
+    assert_eq!(manifest.when_done, WhenDone::PowerOff);
+    let echo = &manifest.apps[0];
+    assert_eq!((echo.memory_bytes, echo.cores, echo.restart), (32 << 20, 1, Restart::OnFailure));
+    let second = &manifest.apps[1];
+    assert_eq!((second.memory_bytes, second.cores, second.restart), (64 << 20, 0, Restart::Never));
+    assert_eq!(second.devices[0].select, DeviceSelect::Id { vendor: 0x1af4, device: 0x1041, index: 1 });
+    assert_eq!(second.devices[1].select, DeviceSelect::Address(0x02ff));
+    let encoded = postcard::to_stdvec(&manifest).unwrap();
+    assert_eq!(postcard::from_bytes::<Manifest>(&encoded).unwrap(), manifest);
+}
+
+#[test]
+fn complaints_name_the_line() {
+    let cases = [
+        ("when_done = \"later\"", "1: unknown variant `later`"),
+        ("\nwhen_don = \"stay\"", "2: unknown field `when_don`"),
+        ("[[app]]\nname = \"a\"", "1: missing field `program`"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\n\n[[app]]\nname = \"a\"\nprogram = \"p\"", "6: a second application named a"),
+        ("[[app]]\nname = \"a b\"\nprogram = \"p\"", "2: a name has 1 to 32"),
+        ("[[app]]\nname = \"a\"\nprogram = \"init\"", "3: init is no program"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"12\"", "4: a size is a number"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"99999999999999G\"", "4: a size is a number"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"4K\"", "4: an application's memory is 1M"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\ncores = 2", "4: a wants 2 whole core(s), 1 to spare on 2"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nrestart = 1", "4: "),
+        ("[[app]]\nname = \"a\nprogram = \"p\"", "2: "),
+    ];
+    for (text, expected) in cases {
+        let complaint = complaint(text);
+        assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
+        assert!(!complaint.contains('\n'), "{complaint:?} has more than one line");
+    }
+}
+
+fn with_devices(devices: &str) -> String {
+    format!("[[app]]\nname = \"a\"\nprogram = \"p\"\n{devices}")
+}
+
+#[test]
+fn devices_are_checked() {
+    let cases = [
+        ("[[app.device]]\nname = \"n\"", "5: a device has either id"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\naddress = \"0000:00:00.0\"", "5: a device has either id"),
+        ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:00.0\"\nindex = 0", "5: a device has either id"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4\"", "6: an id looks like"),
+        ("[[app.device]]\nname = \"n\"\nid = \"+af4:1041\"", "6: an id looks like"),
+        ("[[app.device]]\nname = \"n\"\naddress = \"00:20.0\"", "6: an address looks like"),
+        ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:20.0\"", "6: an address looks like"),
+        ("[[app.device]]\nname = \"stats\"\nid = \"1af4:1041\"", "5: the name stats is taken"),
+        ("[[app.device]]\nname = \"core0\"\nid = \"1af4:1041\"", "5: the name core0 is taken"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"", "8: a second device"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"m\"\nid = \"1AF4:1041\"", "8: this device already belongs to a"),
+    ];
+    for (devices, expected) in cases {
+        let complaint = complaint(&with_devices(devices));
+        assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
+    }
+}
+
+#[test]
+fn two_applications_cannot_have_the_same_device() {
+    let nic = "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n";
+    let second = with_devices(nic).replace("\"a\"", "\"b\"");
+    let complaint = complaint(&format!("{}{second}", with_devices(nic)));
+    assert_eq!(complaint, "11: this device already belongs to a");
+}
+
+#[test]
+fn optional_cores_are_given_up_with_a_notice() {
+    let text = "[[app]]\nname = \"a\"\nprogram = \"p\"\ncores = 1\ncores_optional = true";
+    let checked = check(text, 1).unwrap();
+    assert_eq!(checked.manifest.apps[0].cores, 0);
+    assert_eq!(checked.notices.len(), 1);
+    let checked = check(text, 2).unwrap();
+    assert_eq!((checked.manifest.apps[0].cores, checked.notices.len()), (1, 0));
+}
+
+#[test]
+fn the_manifests_in_the_tree_are_good() {
+    let mut read = 0;
+    for folder in ["apps/manifests", "qemu/tests/manifests"] {
+        for entry in std::fs::read_dir(crate::workspace::root().join(folder)).unwrap() {
+            super::read(&entry.unwrap().path(), 2).unwrap();
+            read += 1;
+        }
+    }
+    assert!(read > 0);
+}

@@ -1,0 +1,95 @@
+//! What boots: the kernel and a bundle made from a manifest.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{self, Profile};
+use crate::cli::SystemOptions;
+use crate::{bundle, manifest, workspace};
+
+/// A system, built.
+#[derive(Debug)]
+pub struct System {
+    /// The kernel's ELF file, with symbols.
+    pub kernel: PathBuf,
+    /// The bundle's file.
+    pub bundle: PathBuf,
+    /// The applications: name and ELF file, with symbols.
+    pub programs: Vec<(String, PathBuf)>,
+    /// What the person should know, one line each.
+    pub notices: Vec<String>,
+}
+
+impl System {
+    /// Builds the system that `options` name; the bundle goes below the target directory.
+    ///
+    /// # Errors
+    /// No such manifest, a wrong one, or something does not build.
+    pub fn build(options: &SystemOptions) -> Result<System> {
+        let profile = if options.debug { Profile::Debug } else { Profile::Release };
+        let manifest = match &options.manifest {
+            Some(file) => file.clone(),
+            None => manifest_file(&options.system)?,
+        };
+        System::from_manifest(&manifest, options.cpus, profile)
+    }
+
+    /// Builds the system that the manifest at `path` describes.
+    ///
+    /// # Errors
+    /// As [`System::build`].
+    pub fn from_manifest(path: &Path, cpus: u32, profile: Profile) -> Result<System> {
+        let checked = manifest::read(path, cpus)?;
+        let kernel = build::kernel(profile)?;
+        let mut names = vec![weir_abi::bundle::INIT];
+        names.extend(checked.programs());
+        let files = build::programs(&names, profile)?;
+        let file_of = |program: &str| Some(files[names.iter().position(|name| *name == program)?].clone());
+
+        let mut contents = vec![(weir_abi::bundle::MANIFEST, postcard::to_stdvec(&checked.manifest)?)];
+        for (name, file) in names.iter().zip(&files) {
+            let elf = fs::read(file).with_context(|| format!("cannot read {}", workspace::shown(file)))?;
+            contents.push((name, bundle::stripped(&elf).with_context(|| workspace::shown(file))?));
+        }
+        let apps = checked.manifest.apps.iter();
+        let mut programs: Vec<_> =
+            apps.filter_map(|app| Some((app.name.clone(), file_of(&app.program)?))).collect();
+        programs.extend(file_of(weir_abi::bundle::INIT).map(|file| (weir_abi::bundle::INIT.to_owned(), file)));
+        let bundle = keep(path, cpus, profile, &bundle::write(&contents)?)?;
+        Ok(System { kernel, bundle, programs, notices: checked.notices })
+    }
+}
+
+/// Writes the bundle under a name that stays, so that a command line shown to people can be typed again;
+/// replaced whole, so that runs at the same time do not disturb each other.
+fn keep(manifest: &Path, cpus: u32, profile: Profile, bytes: &[u8]) -> Result<PathBuf> {
+    let dir = workspace::target_dir().join("bundle");
+    fs::create_dir_all(&dir)?;
+    let name = manifest.file_stem().unwrap_or_default().display();
+    let file = dir.join(format!("{name}-{cpus}-{}.bin", profile.folder()));
+    let temporary = tempfile::NamedTempFile::new_in(&dir)?;
+    fs::write(temporary.path(), bytes).context("cannot write the bundle")?;
+    temporary.persist(&file)?;
+    Ok(file)
+}
+
+/// The manifest that a person calls `system`.
+fn manifest_file(system: &str) -> Result<PathBuf> {
+    let folder = workspace::root().join("apps/manifests");
+    let named = folder.join(format!("{system}.toml"));
+    if named.is_file() {
+        return Ok(named);
+    }
+    if Path::new(system).is_file() {
+        return Ok(system.into());
+    }
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    bail!("there is no system or manifest {system}; systems: {}", names.join(", "))
+}

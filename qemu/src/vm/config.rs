@@ -1,0 +1,92 @@
+//! What a machine is made of, as QEMU's command line.
+
+use std::path::PathBuf;
+
+use crate::machine::Machine;
+
+/// A machine to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What kind.
+    pub machine: Machine,
+    /// Memory, as QEMU writes it.
+    pub memory: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// The kernel's ELF file.
+    pub kernel: PathBuf,
+    /// The bundle's file.
+    pub bundle: PathBuf,
+    /// Words for the kernel: `key=value …`.
+    pub append: String,
+    /// Network devices, in bus order: the argument of `-netdev` without the id.
+    pub networks: Vec<String>,
+    /// Further options: devices, captures, a debugger's port.
+    pub extra: Vec<String>,
+}
+
+impl Config {
+    /// The arguments, with the abstract sockets that QEMU is to connect its ports to.
+    pub(super) fn arguments(&self, console: &str, report: &str, control: &str) -> Vec<String> {
+        let mut words: Vec<String> = self.machine.options.clone();
+        let cpus = self.cpus.to_string();
+        words.extend(["-accel", "tcg", "-smp", &cpus, "-m", &self.memory].map(str::to_owned));
+        words.extend(["-nodefaults", "-display", "none", "-no-reboot"].map(str::to_owned));
+        option(&mut words, "-device", "isa-debug-exit,iobase=0x501,iosize=4".into());
+        for (id, name) in [("console", console), ("report", report), ("control", control)] {
+            option(&mut words, "-chardev", format!("socket,id={id},path={name},abstract=on"));
+        }
+        option(&mut words, "-serial", "chardev:console".into());
+        option(&mut words, "-serial", "chardev:report".into());
+        option(&mut words, "-mon", "chardev=control,mode=control".into());
+        for (index, network) in self.networks.iter().enumerate() {
+            self.add_network(&mut words, index, network);
+        }
+        words.extend(self.extra.clone());
+        option(&mut words, "-kernel", self.kernel.display().to_string());
+        option(&mut words, "-initrd", self.bundle.display().to_string());
+        if !self.append.is_empty() {
+            option(&mut words, "-append", self.append.clone());
+        }
+        words
+    }
+
+    /// A network device in a root port of its own, so that it has function-level reset and its own group.
+    fn add_network(&self, words: &mut Vec<String>, index: usize, network: &str) {
+        let slot = index + 1;
+        let (kind, rest) = network.split_once(',').unwrap_or((network, ""));
+        let comma = if rest.is_empty() { "" } else { "," };
+        option(words, "-netdev", format!("{kind},id=n{index}{comma}{rest}"));
+        option(words, "-device", format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={slot},slot={slot}"));
+        option(words, "-device", format!("{},bus=rp{index},netdev=n{index}", self.machine.nic));
+    }
+}
+
+fn option(words: &mut Vec<String>, name: &str, value: String) {
+    words.push(name.into());
+    words.push(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_has_a_port_of_its_own() {
+        let config = Config {
+            machine: Machine::named("q35-vtd").unwrap(),
+            memory: "512M".into(),
+            cpus: 2,
+            kernel: "k".into(),
+            bundle: "b".into(),
+            append: String::new(),
+            networks: vec!["user,hostfwd=udp:127.0.0.1:7007-:7".into(), "user".into()],
+            extra: vec![],
+        };
+        let line = config.arguments("c", "r", "q").join(" ");
+        assert!(line.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:7007-:7 "), "{line}");
+        assert!(line.contains("-netdev user,id=n1 "), "{line}");
+        assert!(line.contains("iommu_platform=on,bus=rp1,netdev=n1"), "{line}");
+        assert!(line.find("-serial chardev:console") < line.find("-serial chardev:report"), "{line}");
+    }
+}
