@@ -44,7 +44,10 @@ fn page_end(bytes: usize) -> usize {
 
 fn padded(name: &str) -> Result<[u8; ENTRY_NAME_BYTES]> {
     let mut field = [0; ENTRY_NAME_BYTES];
-    field.get_mut(..name.len()).with_context(|| format!("the name {name} is too long"))?.copy_from_slice(name.as_bytes());
+    field
+        .get_mut(..name.len())
+        .with_context(|| format!("the name {name} is too long"))?
+        .copy_from_slice(name.as_bytes());
     Ok(field)
 }
 

@@ -57,7 +57,11 @@ impl Config {
         let (kind, rest) = network.split_once(',').unwrap_or((network, ""));
         let comma = if rest.is_empty() { "" } else { "," };
         option(words, "-netdev", format!("{kind},id=n{index}{comma}{rest}"));
-        option(words, "-device", format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={slot},slot={slot}"));
+        option(
+            words,
+            "-device",
+            format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={slot},slot={slot}"),
+        );
         option(words, "-device", format!("{},bus=rp{index},netdev=n{index}", self.machine.nic));
     }
 }
