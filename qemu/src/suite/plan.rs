@@ -59,7 +59,11 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn with_packages<'a>(start: &str, packages: impl Iterator<Item = &'a Package>, end: &str) -> Option<Vec<String>> {
+fn with_packages<'a>(
+    start: &str,
+    packages: impl Iterator<Item = &'a Package>,
+    end: &str,
+) -> Option<Vec<String>> {
     let names: Vec<String> = packages.flat_map(|package| ["-p".to_owned(), package.name.clone()]).collect();
     (!names.is_empty()).then(|| [words(start), names, words(end)].concat())
 }
@@ -124,7 +128,9 @@ fn test_programs(packages: &[Package]) -> Result<Vec<Artifact>> {
     let start = "test --locked --no-run --message-format=json-render-diagnostics";
     let mut programs = Vec::new();
     // Of the kernel only the library can be built for the host.
-    for arguments in [with_packages(start, kernel, "--lib"), with_packages(start, others, "")].into_iter().flatten() {
+    for arguments in
+        [with_packages(start, kernel, "--lib"), with_packages(start, others, "")].into_iter().flatten()
+    {
         programs.extend(build_tests(&arguments)?);
     }
     Ok(programs)
