@@ -100,6 +100,12 @@ impl Rights {
         Rights(self.0 & other.0)
     }
 
+    /// These rights but for those in `other`.
+    #[must_use]
+    pub const fn without(self, other: Rights) -> Rights {
+        Rights(self.0 & !other.0)
+    }
+
     /// The rights held by either.
     #[must_use]
     pub const fn union(self, other: Rights) -> Rights {

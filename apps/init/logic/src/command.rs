@@ -1,0 +1,144 @@
+//! The console's commands.
+
+use alloc::string::String;
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing was typed.
+    Nothing,
+    /// Says what there is.
+    Help,
+    /// Applications.
+    Ps,
+    /// PCI functions.
+    Lsdev,
+    /// Handles, of one application or of all.
+    Grants(Option<String>),
+    /// Blocked accesses of devices.
+    Faults,
+    /// Ends an application, if it runs, and starts it.
+    Restart(String),
+    /// Ends an application; its policy says what follows.
+    Kill(String),
+    /// The last lines of the system log.
+    Log(usize),
+    /// The last events of one CPU or of all.
+    Trace(Option<u64>),
+    /// What CPUs and applications did in the last second.
+    Top,
+    /// The applications' counters, here and as a report.
+    Report,
+    /// Ends the machine.
+    PowerOff,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// No such command.
+    #[error("unknown command `{0}`; try `help`")]
+    Unknown(String),
+    /// Wrong number of words, or not a number.
+    #[error("usage: {0}")]
+    Usage(&'static str),
+}
+
+/// Lines that `log` shows unless told.
+const LOG_LINES: usize = 20;
+
+/// Words and meaning of every command, in the order of `help`.
+pub const HELP: [(&str, &str); 13] = [
+    ("help", "this list"),
+    ("ps", "applications: state, memory, CPU time"),
+    ("lsdev", "PCI functions and their owners"),
+    ("grants [APP]", "what applications hold"),
+    ("faults", "accesses of devices that the IOMMU blocked"),
+    ("restart APP", "end an application and start it again"),
+    ("kill APP", "end an application; its policy says what follows"),
+    ("log [LINES]", "the end of the system log"),
+    ("trace [CPU]", "the last events inside the kernel"),
+    ("top", "what CPUs and applications did in the last second"),
+    ("report", "packet counters, also sent to the report port"),
+    ("poweroff", "end the machine"),
+    ("", "Ctrl-C clears the line"),
+];
+
+impl Command {
+    /// Understands a line.
+    ///
+    /// # Errors
+    /// Unknown command, wrong usage.
+    pub fn parse(line: &str) -> Result<Command, CommandError> {
+        let mut words = line.split_ascii_whitespace();
+        let Some(name) = words.next() else { return Ok(Command::Nothing) };
+        let (first, second) = (words.next(), words.next());
+        let plain = |command, usage| match first {
+            None => Ok(command),
+            Some(_) => Err(CommandError::Usage(usage)),
+        };
+        let usage = |usage| CommandError::Usage(usage);
+        let one = |usage: &'static str| match (first, second) {
+            (Some(word), None) => Ok(String::from(word)),
+            _ => Err(CommandError::Usage(usage)),
+        };
+        match name {
+            "help" => plain(Command::Help, "help"),
+            "ps" => plain(Command::Ps, "ps"),
+            "lsdev" => plain(Command::Lsdev, "lsdev"),
+            "grants" if second.is_none() => Ok(Command::Grants(first.map(String::from))),
+            "grants" => Err(usage("grants [APP]")),
+            "faults" => plain(Command::Faults, "faults"),
+            "restart" => one("restart APP").map(Command::Restart),
+            "kill" => one("kill APP").map(Command::Kill),
+            "log" if second.is_none() => {
+                number(first, "log [LINES]").map(|lines| Command::Log(lines.unwrap_or(LOG_LINES)))
+            }
+            "log" => Err(usage("log [LINES]")),
+            "trace" if second.is_none() => number(first, "trace [CPU]").map(Command::Trace),
+            "trace" => Err(usage("trace [CPU]")),
+            "top" => plain(Command::Top, "top"),
+            "report" => plain(Command::Report, "report"),
+            "poweroff" => plain(Command::PowerOff, "poweroff"),
+            _ => Err(CommandError::Unknown(name.into())),
+        }
+    }
+}
+
+/// An optional number.
+fn number<N: core::str::FromStr>(word: Option<&str>, usage: &'static str) -> Result<Option<N>, CommandError> {
+    word.map(str::parse).transpose().map_err(|_| CommandError::Usage(usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn understands_every_command_of_the_help() {
+        for (words, _) in HELP.iter().filter(|(words, _)| !words.is_empty()) {
+            let line = words.replace("[LINES]", "5").replace("[CPU]", "1").replace("[APP]", "echo");
+            assert!(Command::parse(&line).is_ok(), "{line}");
+        }
+        assert_eq!(Command::parse("  "), Ok(Command::Nothing));
+        assert_eq!(Command::parse(" log  7 "), Ok(Command::Log(7)));
+        assert_eq!(Command::parse("log"), Ok(Command::Log(20)));
+        assert_eq!(Command::parse("trace"), Ok(Command::Trace(None)));
+        assert_eq!(Command::parse("grants"), Ok(Command::Grants(None)));
+        assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let text = |line| Command::parse(line).unwrap_err().to_string();
+        assert_eq!(text("reboot now"), "unknown command `reboot`; try `help`");
+        assert_eq!(text("PS"), "unknown command `PS`; try `help`");
+        assert_eq!(text("kill"), "usage: kill APP");
+        assert_eq!(text("kill a b"), "usage: kill APP");
+        assert_eq!(text("log many"), "usage: log [LINES]");
+        assert_eq!(text("trace -1"), "usage: trace [CPU]");
+        assert_eq!(text("ps -ef"), "usage: ps");
+        assert_eq!(text("grants a b"), "usage: grants [APP]");
+    }
+}

@@ -1,0 +1,57 @@
+//! Which device a manifest means.
+
+use core::fmt;
+
+use weir_abi::device::{DeviceInfo, PciAddress};
+use weir_abi::manifest::DeviceSelect;
+
+/// The position in `devices` (bus order) of the one that `select` names.
+#[must_use]
+pub fn position(devices: &[DeviceInfo], select: DeviceSelect) -> Option<usize> {
+    match select {
+        DeviceSelect::Address(address) => devices.iter().position(|info| info.address == address),
+        DeviceSelect::Id { vendor, device, index } => devices
+            .iter()
+            .enumerate()
+            .filter(|(_, info)| (info.vendor, info.device) == (vendor, device))
+            .map(|(position, _)| position)
+            .nth(usize::try_from(index).ok()?),
+    }
+}
+
+/// Shows a selection as people write it.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection(pub DeviceSelect);
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DeviceSelect::Address(address) => PciAddress(address).fmt(f),
+            DeviceSelect::Id { vendor, device, index: 0 } => write!(f, "{vendor:04x}:{device:04x}"),
+            DeviceSelect::Id { vendor, device, index } => {
+                write!(f, "{vendor:04x}:{device:04x} number {index}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selects_by_place_and_by_id() {
+        let device =
+            |address, device| DeviceInfo { address, vendor: 0x1af4, device, ..DeviceInfo::default() };
+        let devices = [device(0x08, 0x1000), device(0x10, 0x1041), device(0x18, 0x1041)];
+        let id = |device, index| DeviceSelect::Id { vendor: 0x1af4, device, index };
+        assert_eq!(position(&devices, DeviceSelect::Address(0x10)), Some(1));
+        assert_eq!(position(&devices, DeviceSelect::Address(0x11)), None);
+        assert_eq!(position(&devices, id(0x1041, 0)), Some(1));
+        assert_eq!(position(&devices, id(0x1041, 1)), Some(2));
+        assert_eq!(position(&devices, id(0x1041, 2)), None);
+        assert_eq!(position(&devices, id(0x1042, 0)), None);
+        assert_eq!(Selection(id(0x1041, 1)).to_string(), "1af4:1041 number 1");
+        assert_eq!(Selection(DeviceSelect::Address(0x10)).to_string(), "0000:00:02.0");
+    }
+}

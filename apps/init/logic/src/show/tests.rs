@@ -1,0 +1,108 @@
+use weir_abi::Handle;
+use weir_abi::info::TraceKind;
+
+use super::*;
+use crate::counters::Counters;
+
+fn name(process: u32) -> String {
+    format!("app{process}")
+}
+
+fn app(name: &str) -> AppStatus<'_> {
+    let counters = Counters { rx_packets: 5, iommu_faults: 3, ..Counters::default() };
+    AppStatus { name, state: "running", code: 0, restarts: 1, is_ready: true, counters }
+}
+
+#[test]
+fn applications_read_well() {
+    let info = ProcessInfo { id: 2, frames: 257, cpu_ns: 1_500_000, threads: 1, ..ProcessInfo::default() };
+    let text = applications([(app("echo"), Some(info)), (app("x"), None)].into_iter());
+    let expected = "\
+APP   STATE    CODE  RESTARTS  PROCESS  THREADS  MiB  DEVICES  CPU ms  SYSCALLS  FAULTS
+echo  running     0         1        2        1    2        0       1         0       3
+x     running     0         1        0        0    0        0       0         0       3
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn devices_read_well() {
+    let nic = DeviceInfo {
+        address: 0x10,
+        vendor: 0x1af4,
+        device: 0x1041,
+        class: 0x02_0000,
+        interrupts: 3,
+        flags: DeviceInfo::HAS_IOMMU | DeviceInfo::HAS_FLR,
+        owner: 2,
+        ..DeviceInfo::default()
+    };
+    let bridge = DeviceInfo { address: 0xf8, class: 0x06_0100, ..DeviceInfo::default() };
+    let expected = "\
+ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  FAULTS
+0000:00:02.0  1af4:1041  02.00 network     3      0  yes    flr    app2        0
+0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -           0
+";
+    assert_eq!(devices(&[nic, bridge], name), expected);
+}
+
+#[test]
+fn grants_say_what_they_are() {
+    let grant = |kind, rights, detail| GrantInfo { handle: Handle::new(3, 1), kind, rights, detail };
+    let rows = [
+        ("echo", grant(3, Rights::READ.union(Rights::WRITE), 8192)),
+        ("echo", grant(4, Rights::ALL, 0x10)),
+        ("echo", grant(99, Rights::NONE, 0)),
+    ];
+    let expected = "\
+APP   HANDLE  KIND     RIGHTS  WHAT
+echo       3  Memory   rw----  8 KiB
+echo       3  Device   rwxumt  0000:00:02.0
+echo       3  kind 99  ------
+";
+    assert_eq!(grants(rows.into_iter()), expected);
+}
+
+#[test]
+fn faults_and_trace_read_well() {
+    let fault =
+        FaultInfo { requester: 0x10, owner: 2, iova: 0x1000, is_write: 1, reason: 5, time_ns: 1_500_000_999 };
+    let text = faults(&[fault], name);
+    assert!(text.ends_with("1.500000  0000:00:02.0  app2   write    0x1000    0x05\n"), "{text}");
+    assert_eq!(faults(&[], name), "no faults\n");
+    let event = |kind, values| TraceInfo { kind, values, number: 7, process: 2, time_ns: 0 };
+    let text = trace(&[
+        (1, event(TraceKind::CallFailed as u32, [0x100d, 8])),
+        (1, event(TraceKind::DeviceRevoked as u32, [0x10, 900])),
+        (1, event(77, [1, 2])),
+    ]);
+    assert!(text.contains("0.000000    1       7        2  call 0x100d failed: quota reached\n"), "{text}");
+    assert!(text.contains("device 0000:00:02.0 revoked in 900 ns\n"), "{text}");
+    assert!(text.contains("kind 77: 0x1 0x2\n"), "{text}");
+}
+
+#[test]
+fn rates_are_per_second() {
+    let before = CpuInfo { syscalls: 100, ..CpuInfo::default() };
+    let now = CpuInfo { syscalls: 300, idle_ns: 500_000_000, granted: 1, runnable: 1, ..CpuInfo::default() };
+    let text = cpus(&[before], &[now], 2_000_000_000);
+    assert!(
+        text.ends_with("  0  granted      75        1         100        0      0         0             0\n"),
+        "{text}"
+    );
+    let busy = ProcessInfo { cpu_ns: 1_000_000_000, syscalls: 10, ..ProcessInfo::default() };
+    let text = load([("echo", ProcessInfo::default(), busy)].into_iter(), 2_000_000_000);
+    assert!(text.ends_with("echo     50           5             0\n"), "{text}");
+    assert_eq!(percent(5, 0), 500, "no division by zero");
+    let text = counters([app("echo")].into_iter());
+    assert!(text.contains("echo  yes     5   0"), "{text}");
+}
+
+#[test]
+fn last_lines_of_a_text() {
+    assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+    assert_eq!(last_lines("a\nb\nc\n", 9), "a\nb\nc");
+    assert_eq!(last_lines("a\nb\nc", 1), "c");
+    assert_eq!(last_lines("a\n", 0), "");
+    assert_eq!(last_lines("", 3), "");
+}

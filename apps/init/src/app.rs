@@ -1,0 +1,134 @@
+//! One application: its manifest entry, its present life, and what its earlier lives left.
+//!
+//! **Invariant: at most one life at a time; counters of ended lives are added up exactly once.**
+
+use core::sync::atomic::Ordering;
+
+use weir_abi::info::ProcessInfo;
+use weir_abi::manifest;
+use weir_init_logic::backoff::Backoff;
+use weir_init_logic::counters::Counters;
+use weir_init_logic::ending::Ending;
+use weir_init_logic::report::AppStatus;
+use weir_rt::clock::now_ns;
+use weir_rt::log;
+
+use crate::launch::Life;
+
+/// An application.
+pub(crate) struct App {
+    pub(crate) manifest: manifest::App,
+    life: Option<Life>,
+    /// How its last life ended; `None` until then.
+    last: Option<Ending>,
+    /// How often it was started again.
+    restarts: u32,
+    /// Counters of its ended lives.
+    earlier: Counters,
+    backoff: Backoff,
+    /// When it is to be started again.
+    due_ns: Option<u64>,
+}
+
+impl App {
+    pub(crate) fn new(manifest: manifest::App) -> App {
+        let (earlier, backoff) = (Counters::default(), Backoff::default());
+        App { manifest, life: None, last: None, restarts: 0, earlier, backoff, due_ns: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    pub(crate) fn life(&self) -> Option<&Life> {
+        self.life.as_ref()
+    }
+
+    /// Begins a life, or records that it was refused.
+    pub(crate) fn begin(&mut self, life: Option<Life>) {
+        if life.is_none() {
+            self.last = Some(Ending::Refused);
+        }
+        self.life = life;
+    }
+
+    /// Whether it is time for another life; says so once.
+    pub(crate) fn take_due(&mut self, now_ns: u64) -> bool {
+        let is_due = self.due_ns.is_some_and(|due| due <= now_ns);
+        if is_due {
+            self.due_ns = None;
+            self.restarts += 1;
+        }
+        is_due
+    }
+
+    /// When it is to be started again.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        self.due_ns
+    }
+
+    /// Wants another life at once, whatever its policy says.
+    pub(crate) fn start_now(&mut self) {
+        self.backoff = Backoff::default();
+        self.due_ns = Some(0);
+    }
+
+    /// Buries a life that has ended and, unless `is_wanted` (the console ended it), says what follows.
+    pub(crate) fn reap(&mut self, is_wanted: bool) {
+        let Some(info) = self.info() else { return };
+        let Some(ending) = Ending::of(&info) else { return };
+        let counters = self.counters();
+        let Some(life) = self.life.take() else { return };
+        (self.earlier, self.last) = (counters, Some(ending));
+        let name = self.name();
+        if is_wanted {
+            log!("app {name} {ending}");
+        } else if ending.is_restarted(self.manifest.restart) {
+            let now = now_ns();
+            let delay = self.backoff.delay_after(now.saturating_sub(life.started_ns));
+            self.due_ns = Some(now.saturating_add(delay));
+            log!("app {} {ending}; starting it again in {} ms", self.name(), delay / 1_000_000);
+        } else {
+            log!("app {name} {ending}");
+        }
+    }
+
+    /// What the kernel knows about its process.
+    pub(crate) fn info(&self) -> Option<ProcessInfo> {
+        // An open handle's query cannot fail; without an answer it counts as having none.
+        self.life.as_ref().and_then(|life| life.process.info().ok())
+    }
+
+    /// Whether it failed and does not run.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.life.is_none() && !self.last.is_none_or(Ending::is_success)
+    }
+
+    /// Whether it has ended for good.
+    pub(crate) fn is_done(&self) -> bool {
+        self.life.is_none() && self.due_ns.is_none()
+    }
+
+    /// Its counters over all its lives.
+    fn counters(&self) -> Counters {
+        let Some(life) = &self.life else { return self.earlier };
+        let faults = self.info().map_or(0, |info| info.faults);
+        self.earlier.plus(Counters::read(&life.stats, faults))
+    }
+
+    /// What reports say about it.
+    pub(crate) fn status(&self) -> AppStatus<'_> {
+        let (state, code) = match (&self.life, self.due_ns, self.last) {
+            (Some(_), _, _) => ("running", 0),
+            (None, Some(_), _) | (None, None, None) => ("waiting", 0),
+            (None, None, Some(ending)) => ending.state(),
+        };
+        let is_ready = self.life.as_ref().is_some_and(|life| life.stats.ready.load(Ordering::Acquire) == 1);
+        let (restarts, counters) = (self.restarts, self.counters());
+        AppStatus { name: self.name(), state, code, restarts, is_ready, counters }
+    }
+}

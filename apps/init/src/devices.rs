@@ -1,0 +1,38 @@
+//! The machine's PCI functions, opened once.
+
+use alloc::vec::Vec;
+
+use weir_abi::device::DeviceInfo;
+use weir_abi::manifest::DeviceGrant;
+use weir_abi::{Error, Handle};
+use weir_init_logic::select::position;
+use weir_rt::{Device, Process, System};
+
+/// Every function, in bus order.
+pub(crate) struct Devices(Vec<Device>);
+
+impl Devices {
+    /// Opens them all.
+    pub(crate) fn open(system: System) -> Result<Devices, Error> {
+        let mut devices = Vec::new();
+        loop {
+            match Device::open(&system, devices.len() as u64) {
+                Ok(device) => devices.push(device),
+                Err(Error::NotFound) => return Ok(Devices(devices)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What they are and who owns them.
+    pub(crate) fn infos(&self) -> Vec<DeviceInfo> {
+        // An open handle's query cannot fail; a default keeps positions equal if it did.
+        self.0.iter().map(|device| device.info().unwrap_or_default()).collect()
+    }
+
+    /// Makes `process` the owner of the function that `grant` names.
+    pub(crate) fn assign(&self, grant: &DeviceGrant, process: &Process) -> Result<Handle, Error> {
+        let position = position(&self.infos(), grant.select).ok_or(Error::NotFound)?;
+        self.0[position].assign(process)
+    }
+}

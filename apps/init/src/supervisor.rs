@@ -1,0 +1,149 @@
+//! The supervisor's loop: one event for everything that happens, one deadline for everything that is due.
+//!
+//! **Invariant: the event's counter is read before looking for work**, so whatever happens meanwhile ends the
+//! sleep. Nothing here blocks on an application.
+
+use alloc::vec::Vec;
+
+use weir_abi::Error;
+use weir_abi::info::SystemInfo;
+use weir_abi::manifest::{Manifest, WhenDone};
+use weir_init_logic::report;
+use weir_rt::clock::now_ns;
+use weir_rt::system::REPORTS;
+use weir_rt::{Event, System, log};
+
+use crate::app::App;
+use crate::console::Console;
+use crate::devices::Devices;
+use crate::launch::Launcher;
+use crate::sample::Sample;
+
+/// Time between status reports.
+const STATUS_NS: u64 = 1_000_000_000;
+/// Power-off code: all is well.
+const CODE_WELL: u64 = 0x10;
+/// Power-off code: an application failed.
+const CODE_FAILED: u64 = 0x11;
+
+/// The supervisor's state.
+pub(crate) struct Supervisor {
+    pub(crate) system: System,
+    pub(crate) devices: Devices,
+    pub(crate) apps: Vec<App>,
+    pub(crate) console: Console,
+    /// What was counted a second ago, and at the last tick.
+    pub(crate) samples: [Sample; 2],
+    /// The console said so.
+    pub(crate) is_power_off_wanted: bool,
+    files: &'static [u8],
+    when_done: WhenDone,
+    /// Signalled by ending processes and by the console.
+    wake: Event,
+    next_status_ns: u64,
+}
+
+impl Supervisor {
+    /// Prepares; starts nothing yet.
+    pub(crate) fn new(system: System, files: &'static [u8], manifest: Manifest) -> Result<Supervisor, Error> {
+        let wake = Event::create()?;
+        system.watch_console(&wake)?;
+        let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
+        Ok(Supervisor {
+            system,
+            devices: Devices::open(system)?,
+            samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
+            apps,
+            console: Console::new(system),
+            is_power_off_wanted: false,
+            files,
+            when_done: manifest.when_done,
+            wake,
+            next_status_ns: 0,
+        })
+    }
+
+    /// Runs the system; gives the code to power off with.
+    pub(crate) fn run(mut self) -> u64 {
+        for index in 0..self.apps.len() {
+            self.start(index);
+        }
+        self.report(&report::ready(&self.system_info()));
+        self.console.prompt();
+        loop {
+            let seen = self.wake.count();
+            self.look_around();
+            if self.is_power_off_wanted || self.is_done() {
+                return self.finish();
+            }
+            // It counted, or something is due: look around either way.
+            let _ = self.wake.wait(seen, self.next_deadline_ns());
+        }
+    }
+
+    /// Does everything that there is to do now.
+    fn look_around(&mut self) {
+        self.apps.iter_mut().for_each(|app| app.reap(false));
+        for index in 0..self.apps.len() {
+            if self.apps[index].take_due(now_ns()) {
+                self.start(index);
+            }
+        }
+        match self.console.read_lines() {
+            Ok(lines) => lines.iter().for_each(|line| self.obey(line)),
+            Err(error) => log!("the console cannot be read: {error}"),
+        }
+        if now_ns() >= self.next_status_ns {
+            self.next_status_ns = now_ns().saturating_add(STATUS_NS);
+            self.samples.swap(0, 1);
+            self.samples[1] = Sample::take(self.system, &self.apps);
+            self.report_status();
+        }
+    }
+
+    /// Starts an application, or says why not.
+    fn start(&mut self, index: usize) {
+        let Supervisor { system, files, devices, wake: ended, apps, .. } = self;
+        let app = &mut apps[index];
+        let launcher = Launcher { system: *system, files, devices, ended };
+        match launcher.launch(&app.manifest, app.restarts()) {
+            Ok(life) => app.begin(Some(life)),
+            Err(error) => {
+                log!("app {} is not started: {error}", app.name());
+                app.begin(None);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.when_done == WhenDone::PowerOff && self.apps.iter().all(App::is_done)
+    }
+
+    fn next_deadline_ns(&self) -> u64 {
+        self.apps.iter().filter_map(App::due_ns).chain([self.next_status_ns]).min().unwrap_or(u64::MAX)
+    }
+
+    /// Sends the last reports.
+    fn finish(&self) -> u64 {
+        let code = if self.apps.iter().any(App::has_failed) { CODE_FAILED } else { CODE_WELL };
+        self.report_status();
+        self.report(&report::end(code));
+        code
+    }
+
+    /// The machine's state.
+    pub(crate) fn system_info(&self) -> SystemInfo {
+        // The record exists in every kernel of this interface version; zeros would be seen in the reports.
+        self.system.info(0).unwrap_or_default()
+    }
+
+    /// Sends a status report.
+    pub(crate) fn report_status(&self) {
+        self.report(&report::status(&self.system_info(), self.apps.iter().map(App::status)));
+    }
+
+    fn report(&self, line: &str) {
+        // A machine without a second serial port has nobody who listens.
+        let _ = self.system.write_console(REPORTS, line.as_bytes());
+    }
+}

@@ -1,0 +1,148 @@
+//! PCI functions: as their owner uses them, and as the supervisor hands them out.
+//!
+//! **Invariant: device registers are never a Rust reference; [`Registers`] gives an address for volatile use.**
+
+use weir_abi::call::{
+    DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF, DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ, DEVICE_CONTROL,
+    DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
+};
+use weir_abi::device::DeviceInfo;
+use weir_abi::{Error, Handle};
+
+use crate::call::{call, to_usize};
+use crate::event::Event;
+use crate::handle::{Object, Owned, object};
+use crate::memory::unmap;
+use crate::process::Process;
+use crate::system::System;
+
+/// A PCI function.
+#[derive(Debug)]
+pub struct Device(Owned);
+
+object!(Device);
+
+/// An operation on a device that its owner may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Control {
+    /// Let it read and write memory and send interrupts.
+    BusMasterOn = DEVICE_BUS_MASTER_ON,
+    /// Stop that.
+    BusMasterOff = DEVICE_BUS_MASTER_OFF,
+    /// Reset it; afterwards bus mastering is off and interrupts are masked.
+    Reset = DEVICE_RESET,
+}
+
+impl Device {
+    /// The supervisor's handle to function `index`: `device_open`.
+    ///
+    /// # Errors
+    /// `NotFound` (past the last), `NoMemory`.
+    pub fn open(_: &System, index: u64) -> Result<Device, Error> {
+        // SAFETY: nothing of this program's memory is concerned.
+        let handle = unsafe { call(DEVICE_OPEN, [Handle::SYSTEM.0, index, 0, 0, 0, 0]) }?;
+        Ok(Device::from_handle(Handle(handle)))
+    }
+
+    /// Takes over a handle to a `Device`.
+    pub(crate) fn from_handle(handle: Handle) -> Device {
+        Device(Owned::new(handle))
+    }
+
+    /// Makes `process` its one owner, and gives the handle there: `device_assign`.
+    ///
+    /// # Errors
+    /// `Busy`, `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
+    pub fn assign(&self, process: &Process) -> Result<Handle, Error> {
+        // SAFETY: a handle in another process concerns no memory of this one.
+        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.handle().0, 0, 0, 0, 0]) }.map(Handle)
+    }
+
+    /// Takes it away from its owner: `device_revoke`.
+    ///
+    /// # Errors
+    /// `NotFound` (nobody owns it).
+    pub fn revoke(&self) -> Result<(), Error> {
+        // SAFETY: the owner's registers become poison pages, which stay mapped; no reference leads there.
+        unsafe { call(DEVICE_REVOKE, [self.0.raw(), 0, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// What the kernel knows about it: `device_info`.
+    ///
+    /// # Errors
+    /// Those every call can give.
+    pub fn info(&self) -> Result<DeviceInfo, Error> {
+        let mut info = DeviceInfo::default();
+        let buffer = core::ptr::from_mut(&mut info) as u64;
+        // SAFETY: the kernel fills the whole record, any bytes of which are a value of the type.
+        unsafe { call(DEVICE_INFO, [self.0.raw(), buffer, 0, 0, 0, 0]) }?;
+        Ok(info)
+    }
+
+    /// Reads `width` (1, 2 or 4) bytes of its config space: `device_config_read`.
+    ///
+    /// # Errors
+    /// `BadArgument`, `Gone`.
+    pub fn config_read(&self, offset: u64, width: u64) -> Result<u64, Error> {
+        // SAFETY: a query.
+        unsafe { call(DEVICE_CONFIG_READ, [self.0.raw(), offset, width, 0, 0, 0]) }
+    }
+
+    /// Maps registers of `bar`: `device_map_bar`. `flags` as there.
+    ///
+    /// # Errors
+    /// `BadArgument`, `Gone`, `Quota`, `NoMemory`.
+    pub fn map_bar(&self, bar: u64, offset: u64, bytes: u64, flags: u64) -> Result<Registers, Error> {
+        // SAFETY: the kernel maps at free addresses, so nothing this program uses changes.
+        let address = unsafe { call(DEVICE_MAP_BAR, [self.0.raw(), bar, offset, bytes, flags, 0]) }?;
+        Ok(Registers { address, bytes })
+    }
+
+    /// Controls it: `device_control`.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Gone`, `Hardware`.
+    pub fn control(&self, operation: Control) -> Result<(), Error> {
+        // SAFETY: a device that masters the bus reaches the DMA window only, of which no reference to plain
+        // bytes exists (`hal`).
+        unsafe { call(DEVICE_CONTROL, [self.0.raw(), operation as u64, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Signals `event` at each fault and at revocation: `device_watch`.
+    ///
+    /// # Errors
+    /// `Gone`.
+    pub fn watch(&self, event: &Event) -> Result<(), Error> {
+        // SAFETY: nothing of this program's memory is concerned.
+        unsafe { call(DEVICE_WATCH, [self.0.raw(), event.handle().0, 0, 0, 0, 0]) }.map(drop)
+    }
+}
+
+/// Device registers in this address space, unmapped when dropped.
+#[derive(Debug)]
+pub struct Registers {
+    address: u64,
+    bytes: u64,
+}
+
+impl Registers {
+    /// Where they start, for volatile accesses.
+    #[must_use]
+    pub fn start(&self) -> *mut u8 {
+        self.address as *mut u8
+    }
+
+    /// How many bytes are mapped.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        to_usize(self.bytes)
+    }
+}
+
+impl Drop for Registers {
+    fn drop(&mut self) {
+        // SAFETY: whoever uses the address promises to keep `self` for as long. It cannot fail: it is mapped.
+        let _ = unsafe { unmap(self.address) };
+    }
+}

@@ -1,0 +1,118 @@
+//! The pool: a free list over one run of DMA memory.
+#![expect(unsafe_code, reason = "buffers are carved out of DMA memory by pointers")]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+use weir_hal::{DmaMemory, Error, Iova};
+
+use crate::{BUF_BYTES, Buf, InFlight};
+
+/// Buffers of [`BUF_BYTES`] bytes.
+///
+/// **Invariants: `free[..available]` are distinct buffers of `memory`, reached by no `Buf` and no `InFlight`;
+/// `free` has as many slots as `memory` has buffers.** The last returned is the first given: it is in the cache.
+///
+/// Dropping the pool gives its memory back if every buffer is home; otherwise the memory stays mapped for good,
+/// because a `Buf` or a device may still use it.
+pub struct Pool {
+    free: Box<[NonNull<u8>]>,
+    available: usize,
+    base: usize,
+    bytes: usize,
+    iova: Iova,
+    memory: ManuallyDrop<DmaMemory>,
+}
+
+// SAFETY: it owns its memory and the buffers on its list, which belong to no thread.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// Carves `memory` into buffers.
+    ///
+    /// # Errors
+    /// `OutOfRange` where it is too short for one.
+    pub fn new(memory: DmaMemory) -> Result<Pool, Error> {
+        let count = memory.bytes() / usize::from(BUF_BYTES);
+        if count == 0 {
+            return Err(Error::OutOfRange);
+        }
+        // SAFETY: `i < count`, so the buffer lies in the memory.
+        let carve = |i| unsafe { memory.base().add(i * usize::from(BUF_BYTES)) };
+        let free: Vec<NonNull<u8>> = (0..count).rev().map(carve).collect();
+        Ok(Pool {
+            free: free.into_boxed_slice(),
+            available: count,
+            base: memory.base().as_ptr().addr(),
+            bytes: count * usize::from(BUF_BYTES),
+            iova: memory.iova(),
+            memory: ManuallyDrop::new(memory),
+        })
+    }
+
+    /// How many buffers can be taken.
+    #[must_use]
+    #[inline]
+    pub fn available(&self) -> usize {
+        self.available
+    }
+
+    /// How many buffers it has in all.
+    #[must_use]
+    pub fn buffers(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes an empty buffer; `None` where all are out.
+    #[inline]
+    pub fn take(&mut self) -> Option<Buf> {
+        let last = self.available.checked_sub(1)?;
+        self.available = last;
+        // SAFETY: `last < available ≤ free.len()` before the subtraction.
+        let base = unsafe { *self.free.get_unchecked(last) };
+        // SAFETY: a buffer of `memory` that nothing else reaches (type invariant), now off the list. `memory` is
+        // not given back while a buffer is away from the list (`drop`).
+        Some(unsafe { Buf::new(base) })
+    }
+
+    /// Takes a buffer back. One of another pool is not taken in; it is lost to its own.
+    #[inline]
+    pub fn put(&mut self, buf: Buf) {
+        debug_assert!(self.offset(&buf).is_some(), "buffer of another pool");
+        if self.offset(&buf).is_none() {
+            return;
+        }
+        // SAFETY: at most `free.len()` distinct buffers of this pool exist, and this one was not on the list, so
+        // `available` is below the length.
+        unsafe { *self.free.get_unchecked_mut(self.available) = buf.base() };
+        self.available += 1;
+    }
+
+    /// Hands a buffer's frame to a device: where the device finds it, and what gives it back.
+    ///
+    /// # Errors
+    /// The buffer, where it belongs to another pool: its device address is not known here.
+    #[inline]
+    pub fn lend(&self, buf: Buf) -> Result<(InFlight, Iova), Buf> {
+        let Some(offset) = self.offset(&buf) else { return Err(buf) };
+        let iova = self.iova.add((offset + usize::from(buf.start())) as u64);
+        Ok((buf.into_flight(), iova))
+    }
+
+    #[inline]
+    fn offset(&self, buf: &Buf) -> Option<usize> {
+        let offset = buf.base().as_ptr().addr().wrapping_sub(self.base);
+        (offset < self.bytes).then_some(offset)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.available == self.free.len() {
+            // SAFETY: dropped here only. Every buffer is on the list, so no `Buf` or `InFlight` reaches it.
+            unsafe { ManuallyDrop::drop(&mut self.memory) }
+        }
+    }
+}

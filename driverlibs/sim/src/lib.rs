@@ -1,0 +1,23 @@
+//! A host for driver libraries that simulates their devices, for tests and fuzzing. Not used on Weir.
+//!
+//! **Invariant: a device model reaches program memory only through [`SimWindow`], which checks every address as
+//! an IOMMU would and counts what it blocks.** I/O addresses differ from pointers here on purpose.
+//!
+//! One thread: a model works when its registers are accessed or when the test tells it to, so every run is
+//! repeatable and Miri can follow it. Models are written from the specifications, not from the drivers.
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod device;
+pub mod interrupt;
+pub mod memory;
+pub mod pci;
+pub mod random;
+pub mod virtio_net;
+
+pub use clock::SimClock;
+pub use device::{Model, SimDevice};
+pub use interrupt::{Interrupts, SimInterrupt};
+pub use memory::SimWindow;
+pub use random::Random;
+pub use virtio_net::VirtioNet;

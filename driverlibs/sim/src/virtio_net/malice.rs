@@ -1,0 +1,67 @@
+//! Lies.
+
+use crate::Random;
+
+/// How often, and where, the device writes something else than the truth.
+#[derive(Clone)]
+pub struct Malice {
+    random: Random,
+    /// Once in so many values; 0 for never.
+    ring_once_in: u64,
+    register_once_in: u64,
+    config_once_in: u64,
+}
+
+impl Malice {
+    /// An honest device.
+    #[must_use]
+    pub fn none() -> Malice {
+        Malice { random: Random::new(0), ring_once_in: 0, register_once_in: 0, config_once_in: 0 }
+    }
+
+    /// Lies about used indices, ids, lengths and events once in `once_in` values.
+    #[must_use]
+    pub fn in_rings(seed: u64, once_in: u64) -> Malice {
+        Malice { random: Random::new(seed), ring_once_in: once_in, ..Malice::none() }
+    }
+
+    /// Lies everywhere: rings, registers, configuration space.
+    #[must_use]
+    pub fn everywhere(seed: u64, once_in: u64) -> Malice {
+        let random = Random::new(seed);
+        Malice { random, ring_once_in: once_in, register_once_in: once_in, config_once_in: once_in }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
+    pub(super) fn twist_u32(&mut self, value: u32) -> u32 {
+        self.twist(value.into(), self.ring_once_in) as u32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low part of a lie is a lie")]
+    pub(super) fn twist_u16(&mut self, value: u16) -> u16 {
+        self.twist(value.into(), self.ring_once_in) as u16
+    }
+
+    pub(super) fn twist_register(&mut self, value: u64) -> u64 {
+        self.twist(value, self.register_once_in)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
+    pub(super) fn twist_config(&mut self, value: u32) -> u32 {
+        self.twist(value.into(), self.config_once_in) as u32
+    }
+
+    /// The truth, or something near it, or something far off: near misses find off-by-one errors.
+    fn twist(&mut self, value: u64, once_in: u64) -> u64 {
+        if once_in == 0 || !self.random.once_in(once_in) {
+            return value;
+        }
+        let bits = self.random.bits();
+        match bits >> 62 {
+            0 => value.wrapping_add(1 + (bits & 1)),
+            1 => value.wrapping_sub(1 + (bits & 1)),
+            2 => value ^ 1 << (bits & 31),
+            _ => bits >> (bits & 63),
+        }
+    }
+}

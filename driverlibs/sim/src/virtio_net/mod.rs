@@ -1,0 +1,268 @@
+//! A virtio network device, modern PCI, split rings (virtio 1.2 §2.7, §4.1, §5.1), written from the specification.
+//!
+//! It works when told to: [`VirtioNet::deliver`] puts a frame into the receive queue, [`VirtioNet::transmit`]
+//! takes what the driver sent; with [`Behaviour::works_on_kick`] the latter happens at doorbell writes only, so
+//! that a kick the driver owes shows as a frame that never leaves. With [`Malice`] it lies.
+
+mod malice;
+mod queue;
+mod registers;
+
+pub use malice::Malice;
+
+use std::collections::VecDeque;
+
+use weir_hal::DeviceInfo;
+
+use crate::pci::ConfigSpace;
+use crate::{Interrupts, Model, Random, SimWindow};
+use queue::Queue;
+
+const BAR: u8 = 4;
+const COMMON: u64 = 0x0000;
+const DEVICE: u64 = 0x2000;
+const NOTIFY: u64 = 0x3000;
+const BAR_BYTES: u64 = 0x4000;
+const NOTIFY_STRIDE: u32 = 4;
+const RX: usize = 0;
+const TX: usize = 1;
+const HEADER_BYTES: usize = 12;
+
+/// Feature bits (virtio 1.2 §5.1.3, §6).
+pub mod feature {
+    /// `VIRTIO_NET_F_MAC`.
+    pub const MAC: u64 = 1 << 5;
+    /// `VIRTIO_NET_F_STATUS`.
+    pub const STATUS: u64 = 1 << 16;
+    /// `VIRTIO_F_EVENT_IDX`.
+    pub const EVENT_IDX: u64 = 1 << 29;
+    /// `VIRTIO_F_VERSION_1`.
+    pub const VERSION_1: u64 = 1 << 32;
+    /// `VIRTIO_F_ACCESS_PLATFORM`.
+    pub const ACCESS_PLATFORM: u64 = 1 << 33;
+    /// `VIRTIO_F_IN_ORDER`.
+    pub const IN_ORDER: u64 = 1 << 35;
+    /// What an honest device must have for Weir.
+    pub const NEEDED: u64 = VERSION_1 | ACCESS_PLATFORM;
+}
+
+/// What kind of device it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Feature bits it offers.
+    pub features: u64,
+    /// Entries of its queues.
+    pub entries: u16,
+    /// Gives buffers back in an order of its own. Not together with `IN_ORDER`.
+    pub shuffles: bool,
+    /// Transmits at kicks only; otherwise when told to.
+    pub works_on_kick: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Behaviour {
+        let features = feature::NEEDED | feature::MAC | feature::STATUS | feature::EVENT_IDX;
+        Behaviour { features, entries: 256, shuffles: false, works_on_kick: false }
+    }
+}
+
+/// The device.
+pub struct VirtioNet {
+    behaviour: Behaviour,
+    window: SimWindow,
+    interrupts: Interrupts,
+    config: ConfigSpace,
+    has_bus_master: bool,
+    mac: [u8; 6],
+    link_up: bool,
+    status: u8,
+    feature_select: u32,
+    driver_feature_select: u32,
+    driver_features: u64,
+    queue_select: u16,
+    queues: [Queue; 2],
+    sent: VecDeque<Vec<u8>>,
+    kicks: [u64; 2],
+    random: Random,
+    malice: Malice,
+}
+
+impl VirtioNet {
+    /// A device that reaches memory through `window`.
+    #[must_use]
+    pub fn new(window: &SimWindow, behaviour: Behaviour) -> VirtioNet {
+        VirtioNet {
+            behaviour,
+            window: window.clone(),
+            interrupts: Interrupts::new(3),
+            config: config_space(),
+            has_bus_master: false,
+            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
+            link_up: true,
+            status: 0,
+            feature_select: 0,
+            driver_feature_select: 0,
+            driver_features: 0,
+            queue_select: 0,
+            queues: [Queue::new(behaviour.entries), Queue::new(behaviour.entries)],
+            sent: VecDeque::new(),
+            kicks: [0; 2],
+            random: Random::new(1),
+            malice: Malice::none(),
+        }
+    }
+
+    /// Makes it lie from now on.
+    pub fn set_malice(&mut self, malice: Malice) {
+        self.malice = malice;
+    }
+
+    /// Its configuration space, to be falsified.
+    pub fn config(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+
+    /// Plugs the cable in or out.
+    pub fn set_link(&mut self, up: bool) {
+        self.link_up = up;
+    }
+
+    /// Doorbell writes so far: receive queue, transmit queue.
+    #[must_use]
+    pub fn kicks(&self) -> [u64; 2] {
+        self.kicks
+    }
+
+    /// A frame arrives from the wire. `false` where the driver offered no buffer: it is lost.
+    pub fn deliver(&mut self, frame: &[u8]) -> bool {
+        if !self.is_running(RX) {
+            return false;
+        }
+        let features = self.driver_features;
+        let queue = &mut self.queues[RX];
+        let Some(chain) = queue.pop(&self.window, features) else { return false };
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[10] = 1; // num_buffers
+        bytes.extend_from_slice(frame);
+        bytes.truncate(chain.len as usize);
+        self.window.write(chain.addr, &bytes);
+        let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        queue.push(&self.window, &mut self.malice, chain.id, written);
+        self.publish_used(RX);
+        true
+    }
+
+    /// Takes the frames that the driver sent, and gives their buffers back.
+    pub fn transmit(&mut self) {
+        if !self.is_running(TX) {
+            return;
+        }
+        let features = self.driver_features;
+        let mut chains = Vec::new();
+        while let Some(chain) = self.queues[TX].pop(&self.window, features) {
+            chains.push(chain);
+            if chains.len() > usize::from(self.behaviour.entries) {
+                break; // the driver's index ran away
+            }
+        }
+        for chain in &chains {
+            let mut bytes = vec![0; (chain.len as usize).min(1 << 16)];
+            self.window.read(chain.addr, &mut bytes);
+            self.sent.push_back(bytes.split_off(HEADER_BYTES.min(bytes.len())));
+        }
+        while !chains.is_empty() {
+            let count = chains.len() as u64;
+            let pick = if self.behaviour.shuffles {
+                usize::try_from(self.random.bits() % count).expect("an index")
+            } else {
+                0
+            };
+            let chain = chains.remove(pick);
+            self.queues[TX].push(&self.window, &mut self.malice, chain.id, 0);
+        }
+        self.publish_used(TX);
+    }
+
+    /// The next frame on the wire.
+    pub fn next_sent(&mut self) -> Option<Vec<u8>> {
+        self.sent.pop_front()
+    }
+
+    /// Writes exactly this into the receive queue's used ring: an element at `slot`, then the index.
+    pub fn forge_used(&mut self, slot: u16, id: u32, len: u32, index: u16) {
+        self.queues[RX].forge(&self.window, slot, id, len, index);
+    }
+
+    fn publish_used(&mut self, index: usize) {
+        let features = self.driver_features;
+        let queue = &mut self.queues[index];
+        if queue.publish(&self.window, &mut self.malice, features) {
+            self.interrupts.raise(queue.vector);
+        }
+    }
+
+    fn is_running(&self, index: usize) -> bool {
+        self.status & 4 != 0 && self.has_bus_master && self.queues[index].is_enabled
+    }
+
+    fn restart(&mut self) {
+        self.status = 0;
+        self.driver_features = 0;
+        self.queues = [Queue::new(self.behaviour.entries), Queue::new(self.behaviour.entries)];
+    }
+}
+
+impl Model for VirtioNet {
+    fn info(&self) -> DeviceInfo {
+        let mut bar_bytes = [0; 6];
+        bar_bytes[usize::from(BAR)] = BAR_BYTES;
+        DeviceInfo { vendor: 0x1af4, device: 0x1041, interrupts: 3, bar_bytes, ..DeviceInfo::default() }
+    }
+
+    fn config_read(&mut self, offset: u16, bytes: u8) -> u32 {
+        let value = self.config.read(offset, bytes);
+        self.malice.twist_config(value)
+    }
+
+    fn read(&mut self, bar: u8, offset: u64, bytes: usize) -> u64 {
+        let value = if bar == BAR { self.read_register(offset, bytes) } else { 0 };
+        self.malice.twist_register(value)
+    }
+
+    fn write(&mut self, bar: u8, offset: u64, _bytes: usize, value: u64) {
+        if bar == BAR {
+            self.write_register(offset, value);
+        }
+    }
+
+    fn bus_master(&mut self, on: bool) {
+        self.has_bus_master = on;
+    }
+
+    fn reset(&mut self) {
+        self.has_bus_master = false;
+        self.restart();
+    }
+
+    fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+}
+
+/// The layout QEMU uses: one BAR, a page per structure.
+fn config_space() -> ConfigSpace {
+    let mut config = ConfigSpace::new(0x1af4, 0x1041);
+    let mut add = |kind: u8, offset: u64, bytes: u32, more: &[u8]| {
+        let length = u8::try_from(16 + more.len()).expect("short");
+        let mut rest = vec![length, kind, BAR, 0, 0, 0];
+        rest.extend_from_slice(&u32::try_from(offset).expect("in the BAR").to_le_bytes());
+        rest.extend_from_slice(&bytes.to_le_bytes());
+        rest.extend_from_slice(more);
+        config.add_capability(9, &rest);
+    };
+    add(1, COMMON, 0x1000, &[]);
+    add(3, 0x1000, 0x1000, &[]);
+    add(4, DEVICE, 0x1000, &[]);
+    add(2, NOTIFY, 0x1000, &NOTIFY_STRIDE.to_le_bytes());
+    config
+}

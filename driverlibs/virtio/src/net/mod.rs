@@ -1,0 +1,179 @@
+//! The network device (virtio 1.2 §5.1 "Network Device"): one receive and one transmit queue.
+//!
+//! **Invariant: queues carry buffers only between [`Net::start`] and the next one; a start resets the device
+//! first, then takes every buffer it had back.** The queues are values of their own and may move to other
+//! threads. Frames are plain: no checksum or segmentation offload, no merged buffers.
+
+mod rx;
+mod tx;
+
+pub use rx::RxQueue;
+pub use tx::TxQueue;
+
+use weir_hal::{Clock, Device, DmaWindow, Interrupt, Mmio, Register};
+use weir_pool::Pool;
+
+use crate::device::{Transport, config_byte};
+use crate::queue::SplitQueue;
+use crate::{Error, Features};
+
+/// PCI ids of a virtio network device: modern, and transitional with modern registers too (virtio 1.2 §4.1.2.1
+/// "Device Requirements: PCI Device Discovery").
+const VENDOR: u16 = 0x1af4;
+const DEVICES: [u16; 2] = [0x1041, 0x1000];
+/// Queue numbers (§5.1.2 "Virtqueues").
+const RX: u16 = 0;
+const TX: u16 = 1;
+/// MSI-X table entry of the receive queue; the others raise no interrupts.
+const RX_VECTOR: u16 = 0;
+/// `struct virtio_net_config` up to and including `status` (§5.1.4 "Device configuration layout").
+const CONFIG_BYTES: u64 = 8;
+const CONFIG_STATUS: u64 = 6;
+const STATUS_LINK_UP: u16 = 1;
+/// `struct virtio_net_hdr` without hash report (§5.1.6 "Device Operation").
+const HEADER_BYTES: u16 = 12;
+
+/// What to open a device with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Most descriptors per queue; the device may have fewer. A power of two.
+    pub entries: u16,
+    /// Features to use where the device has them; the required ones are always used.
+    pub features: Features,
+    /// Bind the receive queue's interrupt, for [`RxQueue::wait`]. Without, the device raises none.
+    pub interrupt: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { entries: 256, features: Features::all(), interrupt: false }
+    }
+}
+
+/// What [`Net::open`] makes: the device, its receive queue, its transmit queue.
+pub type Opened<D> = (Net<D>, RxQueue<D>, TxQueue<D>);
+
+/// A network device: what is not on the data path.
+pub struct Net<D: Device> {
+    transport: Transport<D>,
+    wanted: Features,
+    agreed: Features,
+}
+
+impl<D: Device> Net<D> {
+    /// Finds out what the device is, resets it, and makes its queues. It does not run yet.
+    ///
+    /// # Errors
+    /// `OtherDevice`, `NoCapability`, `NoFeature`, `FeaturesRefused`, `BadQueue`, and the host's.
+    pub fn open(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        options: &Options,
+    ) -> Result<Opened<D>, Error> {
+        let info = device.info();
+        if info.vendor != VENDOR || !DEVICES.contains(&info.device) {
+            return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
+        }
+        let transport = Transport::new(device, CONFIG_BYTES)?;
+        transport.reset(clock)?;
+        let agreed = transport.negotiate(options.features)?;
+        let queue = |index| {
+            let entries = transport.queue_entries(index, options.entries)?;
+            Ok::<_, Error>((SplitQueue::new(window, entries)?, transport.doorbell(index)?))
+        };
+        let (rx_queue, rx_doorbell) = queue(RX)?;
+        let (tx_queue, tx_doorbell) = queue(TX)?;
+        let interrupt = options.interrupt.then(|| transport.device().interrupt(RX_VECTOR)).transpose()?;
+        if let Some(interrupt) = &interrupt {
+            interrupt.unmask()?;
+        }
+        let rx = RxQueue::new(rx_queue, rx_doorbell, interrupt);
+        let tx = TxQueue::new(tx_queue, tx_doorbell);
+        Ok((Net { transport, wanted: options.features, agreed }, rx, tx))
+    }
+
+    /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers
+    /// buffers of `pool` for receiving. `pool` is the one that the queues were used with before.
+    ///
+    /// # Errors
+    /// `Host(TimedOut)` or `Host(Gone)` where it does not reset: then the buffers it has stay lost. `NoFeature`,
+    /// `FeaturesRefused`, `NoVector`, `BadQueue` (it shrank), and the host's.
+    pub fn start(
+        &mut self,
+        rx: &mut RxQueue<D>,
+        tx: &mut TxQueue<D>,
+        pool: &mut Pool,
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        self.transport.reset(clock)?;
+        self.agreed = self.transport.negotiate(self.wanted)?;
+        rx.queue.restart(pool, self.agreed);
+        tx.queue.restart(pool, self.agreed);
+        tx.is_in_order = self.agreed.contains(Features::IN_ORDER);
+        let vector = rx.interrupt.as_ref().map(|_| RX_VECTOR);
+        self.enable(RX, &rx.queue, vector)?;
+        self.enable(TX, &tx.queue, None)?;
+        self.transport.run()?;
+        rx.refill(pool)
+    }
+
+    fn enable(&self, index: u16, queue: &SplitQueue, vector: Option<u16>) -> Result<(), Error> {
+        let entries = self.transport.queue_entries(index, queue.entries())?;
+        if entries != queue.entries() {
+            return Err(Error::BadQueue { index, entries });
+        }
+        self.transport.enable_queue(index, entries, queue.addresses(), vector)
+    }
+
+    /// What driver and device agreed on.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.agreed
+    }
+
+    /// The device's MAC address; `None` where it has none (virtio 1.2 §5.1.5 "Device Initialization").
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
+        if !self.agreed.contains(Features::NET_MAC) {
+            return Ok(None);
+        }
+        let mac = self.transport.read_config(|config| {
+            let mut mac = [0; 6];
+            for (offset, byte) in mac.iter_mut().enumerate() {
+                *byte = config_byte(config, offset as u64)?;
+            }
+            Ok(mac)
+        })?;
+        Ok(Some(mac))
+    }
+
+    /// Whether the link is up; a device that does not tell is taken to have one (§5.1.4.2). Costs a register read.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn read_link_up(&self) -> Result<bool, Error> {
+        if !self.agreed.contains(Features::NET_STATUS) {
+            return Ok(true);
+        }
+        let status =
+            self.transport.read_config(|config| Ok(config.register::<u16>(CONFIG_STATUS)?.read()))?;
+        Ok(status & STATUS_LINK_UP != 0)
+    }
+
+    /// Whether the device says that it stopped after an error, or is gone. Costs a register read.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.transport.has_stopped()
+    }
+}
+
+impl<D: Device> Drop for Net<D> {
+    /// Stops its access to memory, as far as that can be done from here; the host confines it in any case.
+    fn drop(&mut self) {
+        // A device that is gone needs no stopping.
+        let _ = self.transport.device().bus_master(false);
+    }
+}

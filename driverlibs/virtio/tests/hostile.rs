@@ -1,0 +1,160 @@
+//! A device that lies, in its configuration, its registers and its rings: the driver refuses, reports, and goes on.
+
+mod rig;
+
+use rig::{Rig, frame};
+use weir_pool::Burst;
+use weir_sim::virtio_net::{Behaviour, Malice, feature};
+use weir_sim::{Random, SimDevice, SimWindow, VirtioNet};
+use weir_virtio::net::Options;
+use weir_virtio::{Error, Features, Violation};
+
+/// How many devices lie, each for a few hundred steps. The environment can ask for more.
+fn liars() -> u64 {
+    let asked = std::env::var("WEIR_HOSTILE_DEVICES").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(if cfg!(miri) { 3 } else { 2_000 })
+}
+
+/// Buffers may be with the device, in the pool, or lost by a refused completion; never more than there are.
+fn work(rig: &mut Rig, steps: usize) -> u64 {
+    let mut violations = 0;
+    for number in 0..steps {
+        for _ in 0..number % 7 {
+            rig.device.model().deliver(&frame(number, 60 + number % 1400));
+        }
+        rig.device.model().transmit();
+        while rig.device.model().next_sent().is_some() {}
+        if let Err(error) = rig.forward() {
+            violations += u64::from(matches!(error, Error::Violation(_)));
+            // A lying device may refuse to start; the next round tries again.
+            let _ = rig.start();
+        }
+        assert!(rig.pool.available() <= rig.pool.buffers());
+    }
+    violations
+}
+
+#[test]
+fn lies_in_rings_are_found_and_survived() {
+    let mut violations = 0;
+    for seed in 1..=liars() {
+        let entries = 1 << (seed % 7);
+        let features = Behaviour::default().features | if seed % 3 == 0 { feature::IN_ORDER } else { 0 };
+        let mut rig =
+            Rig::started(Behaviour { entries, features, ..Behaviour::default() }, &Options::default());
+        rig.device.model().set_malice(Malice::in_rings(seed, 1 + seed % 40));
+        violations += work(&mut rig, 100);
+        rig.device.model().set_malice(Malice::none());
+        rig.start().expect("an honest device starts");
+        assert_eq!(
+            rig.pool.available(),
+            rig.pool.buffers() - usize::from(entries),
+            "seed {seed}: no buffer lost"
+        );
+        assert!(rig.device.model().deliver(&frame(1, 64)));
+        assert_eq!(rig.forward(), Ok(1), "seed {seed}: works again");
+        assert_eq!(rig.window.faults(), 0, "seed {seed}: the driver itself gave only good addresses");
+    }
+    assert!(violations > liars(), "lies were told and found: {violations}");
+}
+
+#[test]
+fn lies_everywhere_never_panic() {
+    let (mut opened, mut refused) = (0, 0);
+    for seed in 1..=liars() {
+        let window = SimWindow::default();
+        let device = SimDevice::new(VirtioNet::new(&window, Behaviour::default()));
+        device.model().set_malice(Malice::everywhere(seed, 1 + seed % 100));
+        match Rig::open_device(window, device, &Options { interrupt: seed % 2 == 0, ..Options::default() }) {
+            Ok(mut rig) => {
+                opened += 1;
+                let _ = rig.start();
+                let _ = (rig.net.read_mac(), rig.net.read_link_up(), rig.rx.wait(0));
+                work(&mut rig, 20);
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(cfg!(miri) || opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+}
+
+#[test]
+fn falsified_capabilities_never_lead_outside_a_bar() {
+    let mut random = Random::new(7);
+    for _ in 0..liars() {
+        let window = SimWindow::default();
+        let device = SimDevice::new(VirtioNet::new(&window, Behaviour::default()));
+        for _ in 0..1 + random.bits() % 8 {
+            let bits = random.bits();
+            let offset = 0x34 + u16::try_from(bits % 0x60).expect("small");
+            device.model().config().set(offset, bits.to_le_bytes()[7]);
+        }
+        if let Ok(mut rig) = Rig::open_device(window, device, &Options::default()) {
+            let _ = rig.start();
+        }
+    }
+}
+
+#[test]
+fn a_loop_of_capabilities_ends() {
+    let window = SimWindow::default();
+    let device = SimDevice::new(VirtioNet::new(&window, Behaviour::default()));
+    device.model().config().set(0x41, 0x40);
+    let error = Rig::open_device(window, device, &Options::default()).err();
+    assert_eq!(error, Some(Error::NoCapability { kind: 4 }));
+}
+
+#[test]
+fn a_device_that_would_pass_the_iommu_is_refused() {
+    let features = Behaviour::default().features & !feature::ACCESS_PLATFORM;
+    let error = Rig::open(Behaviour { features, ..Behaviour::default() }, &Options::default()).err();
+    assert_eq!(error, Some(Error::NoFeature { missing: Features::ACCESS_PLATFORM }));
+}
+
+#[test]
+fn each_lie_has_its_name() {
+    let honest_len = 12 + 64;
+    let lies = [
+        (4, honest_len, 1, Violation::UsedId { id: 4 }),
+        (0x1_0000, honest_len, 1, Violation::UsedId { id: 0x1_0000 }),
+        (u32::MAX, honest_len, 1, Violation::UsedId { id: u32::MAX }),
+        (0, 11, 1, Violation::UsedLength { len: 11 }),
+        (0, 12 + 1985, 1, Violation::UsedLength { len: 12 + 1985 }),
+        (0, u32::MAX, 1, Violation::UsedLength { len: u32::MAX }),
+        (0, honest_len, 5, Violation::UsedIndex { jump: 5, in_flight: 4 }),
+        (0, honest_len, u16::MAX, Violation::UsedIndex { jump: u16::MAX, in_flight: 4 }),
+    ];
+    for (id, len, index, violation) in lies {
+        let mut rig = Rig::started(Behaviour { entries: 4, ..Behaviour::default() }, &Options::default());
+        rig.device.model().forge_used(0, id, len, index);
+        let mut burst = Burst::<4>::new();
+        assert_eq!(rig.rx.receive(&mut rig.pool, &mut burst), Err(Error::Violation(violation)));
+    }
+}
+
+#[test]
+fn a_buffer_given_back_twice_is_found() {
+    let mut rig = Rig::started(Behaviour { entries: 4, ..Behaviour::default() }, &Options::default());
+    let mut burst = Burst::<1>::new();
+    while let Some(buf) = rig.pool.take() {
+        drop(buf); // an empty pool keeps the driver from offering descriptor 0 again
+    }
+    rig.device.model().forge_used(0, 0, 76, 1);
+    assert_eq!(rig.rx.receive(&mut rig.pool, &mut burst), Ok(1));
+    rig.device.model().forge_used(1, 0, 76, 2);
+    let mut burst = Burst::<4>::new();
+    let twice = Err(Error::Violation(Violation::UsedId { id: 0 }));
+    assert_eq!(rig.rx.receive(&mut rig.pool, &mut burst), twice);
+}
+
+#[test]
+fn a_wrong_address_is_blocked_and_the_ring_goes_on() {
+    let mut rig = Rig::started(Behaviour { entries: 4, ..Behaviour::default() }, &Options::default());
+    let buffers = rig.pool.available();
+    assert_eq!(rig.tx.send_wrong_address(&mut rig.pool, weir_hal::Iova(0xdead_0000), 64), Ok(true));
+    rig.device.model().transmit();
+    assert_eq!(rig.window.faults(), 1);
+    assert_eq!(rig.device.model().next_sent(), Some(vec![0; 52]), "it read nothing");
+    rig.tx.reclaim(&mut rig.pool).expect("honest");
+    assert_eq!(rig.pool.available(), buffers);
+}

@@ -1,0 +1,97 @@
+//! Queued invalidation (VT-d 5.10 §6.5.2 "Queued Invalidation Interface").
+//!
+//! **Invariant: outside `run` the queue is empty; `run` returns `Ok` only after the unit wrote the status word of
+//! the wait descriptor that follows the request, and reports no queue error.**
+//!
+//! One request at a time, each with its own wait: invalidation is a set-up and revocation step, and the order in
+//! which a unit completes requests that share a wait is then no question. Queue and status word are snooped by
+//! every unit (§11.4.3, ECAP.C speaks of the tables only), so they are not flushed.
+//! Wait descriptors write a status word and nothing else: no interrupt, no fence.
+
+mod descriptor;
+
+use super::hardware::{Hardware, INVALIDATION_LIMIT_US};
+use super::registers::{FSTS, FaultStatus, IQA, IQH, IQT};
+use crate::address::PhysAddr;
+use crate::environment::{Clock, Registers, TableMemory};
+use crate::error::{Error, Result, Wait};
+use descriptor::wait_descriptor;
+pub(super) use descriptor::{Drain, Request};
+
+/// Descriptors of 16 bytes in the one frame of the queue (IQA.QS = 0).
+const SLOTS: u64 = 256;
+
+pub(super) struct Queue {
+    ring: PhysAddr,
+    /// The word the unit writes when it reaches a wait descriptor.
+    status: PhysAddr,
+    /// Next slot to fill; in bytes this is the tail register.
+    tail: u64,
+    /// Last value the unit was asked to write.
+    sequence: u32,
+}
+
+impl Queue {
+    /// Takes over from firmware and switches the queue on.
+    pub(super) fn start<R: Registers, M: TableMemory, C: Clock>(
+        hardware: &mut Hardware<R, M, C>,
+    ) -> Result<Self> {
+        stop_firmware_queue(hardware)?;
+        let ring = hardware.tables.alloc(1)?;
+        let status = hardware.tables.alloc(1).inspect_err(|_| hardware.tables.free(ring, 1))?;
+        hardware.registers.write64(IQT, 0);
+        // 128-bit descriptors, one frame: DW = 0, QS = 0.
+        hardware.registers.write64(IQA, ring.0);
+        hardware.command(Wait::QueueSwitched, |global| global.with_qie(true), |status| status.qie())?;
+        Ok(Queue { ring, status, tail: 0, sequence: 0 })
+    }
+
+    /// Has the unit carry out `request` and waits for it.
+    ///
+    /// # Errors
+    /// `Timeout`, `QueueError`: nothing is known about the unit's caches, the queue must not be used again.
+    pub(super) fn run<R: Registers, M: TableMemory, C: Clock>(
+        &mut self,
+        hardware: &mut Hardware<R, M, C>,
+        request: Request,
+    ) -> Result<()> {
+        hardware.flush_write_buffer()?;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.push(hardware, request.descriptor());
+        self.push(hardware, wait_descriptor(self.status, self.sequence));
+        hardware.registers.write64(IQT, self.tail * 16);
+        let (status, sequence) = (self.status, self.sequence);
+        hardware.wait_until(Wait::Invalidated, INVALIDATION_LIMIT_US, |hardware| {
+            // Status first: an error that came before the confirmation is then seen after it.
+            let confirmed = hardware.tables.read64(status) == u64::from(sequence);
+            let fault = hardware.fault_status();
+            if fault.has_queue_error() {
+                return Err(Error::QueueError { fsts: fault.into_bits() });
+            }
+            Ok(confirmed)
+        })
+    }
+
+    fn push<R: Registers, M: TableMemory, C>(&mut self, hardware: &Hardware<R, M, C>, descriptor: [u64; 2]) {
+        let slot = self.ring.offset(self.tail * 16);
+        hardware.tables.write64(slot, descriptor[0]);
+        hardware.tables.write64(slot.offset(8), descriptor[1]);
+        self.tail = (self.tail + 1) % SLOTS;
+    }
+}
+
+/// Switches off a queue that firmware left on, once the unit has worked it off, and forgets its errors.
+fn stop_firmware_queue<R: Registers, M: TableMemory, C: Clock>(
+    hardware: &mut Hardware<R, M, C>,
+) -> Result<()> {
+    if hardware.status().qie() {
+        let is_drained = |hardware: &mut Hardware<R, M, C>| {
+            let registers = &hardware.registers;
+            Ok(registers.read64(IQH) == registers.read64(IQT))
+        };
+        hardware.wait_until(Wait::FirmwareQueueDrained, INVALIDATION_LIMIT_US, is_drained)?;
+        hardware.command(Wait::QueueSwitched, |global| global.with_qie(false), |status| !status.qie())?;
+    }
+    hardware.registers.write32(FSTS, FaultStatus::CLEAR_QUEUE_ERRORS.into_bits());
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The shape of a second-stage table: depth, page sizes, address widths.
+//!
+//! **Invariant: the shape is one every unit of the capabilities it was chosen for can walk.**
+
+use super::{Span, entry_bytes};
+use crate::address::{FRAME_BYTES, INTERRUPT_RANGE_END, INTERRUPT_RANGE_START, Iova, PhysAddr};
+use crate::error::{Error, Result};
+use crate::vtd::Capabilities;
+
+/// Shape of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    levels: u8,
+    iova_bits: u8,
+    capabilities: Capabilities,
+}
+
+impl Format {
+    /// Chooses the shallowest table that reaches `iova_bits`: each level less is one memory access less per walk.
+    pub(crate) fn choose(capabilities: Capabilities, iova_bits: u8) -> Result<Self> {
+        if iova_bits > capabilities.iova_bits {
+            return Err(Error::Unsupported);
+        }
+        let reaches = |levels: &u8| width(*levels) >= iova_bits && has_depth(capabilities, *levels);
+        let levels = (3..=5).find(reaches).ok_or(Error::Unsupported)?;
+        Ok(Format { levels, iova_bits: width(levels).min(capabilities.iova_bits), capabilities })
+    }
+
+    pub(crate) fn levels(self) -> u8 {
+        self.levels
+    }
+
+    /// AW of a context entry (VT-d 5.10 §9.3): 1 = 3 levels, 2 = 4, 3 = 5.
+    pub(crate) fn address_width_code(self) -> u8 {
+        self.levels - 2
+    }
+
+    pub(crate) fn capabilities(self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Whether leaves carry SNP.
+    pub(super) fn forces_snoop(self) -> bool {
+        self.capabilities.has_snoop_control
+    }
+
+    /// Whether `span`, a piece cut at `level`, becomes one leaf there.
+    pub(super) fn fits_leaf(self, level: u8, span: Span) -> bool {
+        let is_allowed = match level {
+            1 => true,
+            2 => self.capabilities.large_pages & 1 != 0,
+            3 => self.capabilities.large_pages & 2 != 0,
+            _ => false,
+        };
+        is_allowed && span.fills_entry(level) && span.phys.is_multiple_of(entry_bytes(level))
+    }
+
+    /// Checks the device's side of a range.
+    pub(crate) fn check_iova(self, iova: Iova, bytes: u64) -> Result<()> {
+        let is_aligned = iova.0.is_multiple_of(FRAME_BYTES) && bytes.is_multiple_of(FRAME_BYTES);
+        if bytes == 0 || !is_aligned || !fits(iova.0, bytes, self.iova_bits) {
+            return Err(Error::BadRange { iova, bytes });
+        }
+        Ok(())
+    }
+
+    /// Checks both sides of a new mapping.
+    ///
+    /// The interrupt range is refused on either: as an input it never reaches the table, as an output the unit
+    /// faults, and a large page that merely overlaps it faults as a whole (VT-d 5.10 §3.15).
+    pub(crate) fn check_mapping(self, iova: Iova, phys: PhysAddr, bytes: u64) -> Result<()> {
+        self.check_iova(iova, bytes)?;
+        if !phys.0.is_multiple_of(FRAME_BYTES) || !fits(phys.0, bytes, self.capabilities.phys_bits) {
+            return Err(Error::BadPhysical { phys });
+        }
+        let hits = |start: u64| start < INTERRUPT_RANGE_END && start + bytes > INTERRUPT_RANGE_START;
+        if hits(iova.0) || hits(phys.0) {
+            return Err(Error::InterruptRange { iova });
+        }
+        Ok(())
+    }
+}
+
+/// Address bits a table of `levels` translates.
+const fn width(levels: u8) -> u8 {
+    12 + 9 * levels
+}
+
+/// CAP.SAGAW (VT-d 5.10 §11.4.2): bit 1 three levels, bit 2 four, bit 3 five.
+const fn has_depth(capabilities: Capabilities, levels: u8) -> bool {
+    capabilities.depths >> (levels - 2) & 1 != 0
+}
+
+/// Whether `bytes` from `start` end at or below 2^`bits`.
+fn fits(start: u64, bytes: u64, bits: u8) -> bool {
+    start.checked_add(bytes).is_some_and(|end| end <= 1 << bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities(depths: u8, iova_bits: u8) -> Capabilities {
+        Capabilities {
+            depths,
+            large_pages: 0b11,
+            iova_bits,
+            phys_bits: 39,
+            domain_id_bits: 16,
+            is_coherent: true,
+            has_snoop_control: false,
+        }
+    }
+
+    #[test]
+    fn chooses_the_shallowest_that_reaches() {
+        let levels =
+            |depths, mgaw, wanted| Format::choose(capabilities(depths, mgaw), wanted).map(|f| f.levels());
+        assert_eq!(levels(0b0110, 48, 39), Ok(3));
+        assert_eq!(levels(0b0110, 48, 40), Ok(4));
+        assert_eq!(levels(0b0100, 48, 39), Ok(4));
+        assert_eq!(levels(0b1000, 57, 39), Ok(5));
+        assert_eq!(levels(0b0010, 48, 40), Err(Error::Unsupported));
+        assert_eq!(levels(0b0110, 39, 40), Err(Error::Unsupported));
+        assert_eq!(levels(0, 48, 39), Err(Error::Unsupported));
+        let code = |wanted| Format::choose(capabilities(0b1110, 57), wanted).unwrap().address_width_code();
+        assert_eq!([39, 48, 57].map(code), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_range_ends_at_the_narrower_of_table_and_unit() {
+        let format = Format::choose(capabilities(0b0100, 39), 39).unwrap();
+        assert_eq!(format.check_iova(Iova((1 << 39) - 4096), 4096), Ok(()));
+        assert!(format.check_iova(Iova((1 << 39) - 4096), 8192).is_err());
+        assert!(format.check_iova(Iova(u64::MAX - 4095), 4096).is_err());
+        assert!(format.check_iova(Iova(0), 0).is_err());
+        assert!(format.check_iova(Iova(1), 4096).is_err());
+        assert!(format.check_iova(Iova(0), 4095).is_err());
+    }
+
+    #[test]
+    fn interrupt_range_is_refused_on_both_sides() {
+        let format = Format::choose(capabilities(0b0010, 39), 39).unwrap();
+        let check = |iova, phys, bytes| format.check_mapping(Iova(iova), PhysAddr(phys), bytes);
+        let refused = |iova| Err(Error::InterruptRange { iova: Iova(iova) });
+        assert_eq!(check(0xfee0_0000, 0, 4096), refused(0xfee0_0000));
+        assert_eq!(check(0xfed0_0000, 0, 0x20_0000), refused(0xfed0_0000));
+        assert_eq!(check(0, 0xc000_0000, 1 << 30), refused(0));
+        assert_eq!(check(0, 0xfeef_f000, 4096), refused(0));
+        assert_eq!(check(0, 0xfef0_0000, 4096), Ok(()));
+        assert_eq!(check(0xfedf_f000, 0xfedf_f000, 4096), Ok(()));
+        assert_eq!(check(0, 1 << 39, 4096), Err(Error::BadPhysical { phys: PhysAddr(1 << 39) }));
+        assert_eq!(check(0, 0x800, 4096), Err(Error::BadPhysical { phys: PhysAddr(0x800) }));
+    }
+}

@@ -1,0 +1,172 @@
+//! The local interrupt controller, as x2APIC where the CPU has it, else through its registers in memory
+//! (Intel SDM volume 3, chapter "Advanced Programmable Interrupt Controller").
+
+use spin::Once;
+
+use super::cpu::features;
+use super::{msr, time};
+use crate::mm::vmap;
+
+/// Vectors the kernel keeps for itself; devices get 0x30 to 0xef.
+pub(crate) const RESCHEDULE: u8 = 0xf0;
+pub(crate) const SHOOTDOWN: u8 = 0xf1;
+pub(crate) const TIMER: u8 = 0xf2;
+pub(crate) const IOMMU: u8 = 0xf3;
+pub(crate) const SPURIOUS: u8 = 0xff;
+
+/// Register numbers: the x2APIC MSR is 0x800 plus these, the memory offset 16 times these.
+#[derive(Clone, Copy)]
+enum Register {
+    Id = 0x02,
+    TaskPriority = 0x08,
+    EndOfInterrupt = 0x0b,
+    Spurious = 0x0f,
+    Command = 0x30,
+    CommandHigh = 0x31,
+    TimerEntry = 0x32,
+    LintEntry0 = 0x35,
+    LintEntry1 = 0x36,
+    TimerInitial = 0x38,
+    TimerCurrent = 0x39,
+    TimerDivide = 0x3e,
+}
+
+const ENABLE: u32 = 1 << 8;
+const MASKED: u32 = 1 << 16;
+const MODE_DEADLINE: u32 = 2 << 17;
+const DELIVERY_NMI: u32 = 4 << 8;
+const DELIVERY_INIT: u32 = 5 << 8;
+const DELIVERY_STARTUP: u32 = 6 << 8;
+const LEVEL_ASSERT: u32 = 1 << 14;
+const SEND_PENDING: u32 = 1 << 12;
+const GLOBAL_ENABLE: u64 = 1 << 11;
+const X2_ENABLE: u64 = 1 << 10;
+
+/// The registers in memory, where x2APIC is absent; set once.
+static MEMORY: Once<usize> = Once::new();
+/// Timer ticks per millisecond.
+static TICKS_PER_MS: Once<u64> = Once::new();
+
+/// Turns this CPU's controller on, everything masked but what the kernel sends itself.
+pub(crate) fn set_up() {
+    // SAFETY: every x86-64 CPU has the register.
+    let base = unsafe { msr::read(msr::APIC_BASE) };
+    if features().x2apic {
+        // SAFETY: x2APIC is there; the transition from xAPIC mode is the architectural one.
+        unsafe { msr::write(msr::APIC_BASE, base | GLOBAL_ENABLE | X2_ENABLE) };
+    } else {
+        // SAFETY: turning the controller on changes nothing else.
+        unsafe { msr::write(msr::APIC_BASE, base | GLOBAL_ENABLE) };
+        MEMORY.call_once(|| vmap::map_registers(base & 0xf_ffff_ffff_f000, 4096) as usize);
+    }
+    write(Register::TaskPriority, 0);
+    write(Register::LintEntry0, MASKED);
+    write(Register::LintEntry1, DELIVERY_NMI);
+    write(Register::TimerEntry, MASKED);
+    write(Register::Spurious, ENABLE | u32::from(SPURIOUS));
+}
+
+/// Calibrates the timer against the time-stamp counter (first CPU), then programs the timer's vector.
+pub(crate) fn set_up_timer() {
+    if features().tsc_deadline {
+        write(Register::TimerEntry, u32::from(TIMER) | MODE_DEADLINE);
+        return;
+    }
+    const DIVIDE_BY_16: u32 = 0b0011;
+    write(Register::TimerDivide, DIVIDE_BY_16);
+    TICKS_PER_MS.call_once(|| {
+        const SAMPLE_MS: u64 = 10;
+        write(Register::TimerInitial, u32::MAX);
+        time::spin_us(SAMPLE_MS * 1000);
+        let passed = u32::MAX - read(Register::TimerCurrent);
+        write(Register::TimerInitial, 0);
+        (u64::from(passed) / SAMPLE_MS).max(1)
+    });
+    write(Register::TimerEntry, u32::from(TIMER));
+}
+
+/// Asks for a timer interrupt at `deadline_ns` since boot (at once if that has passed).
+pub(crate) fn arm_timer(deadline_ns: u64) {
+    if features().tsc_deadline {
+        // SAFETY: the CPU has the register. 0 would disarm; the counter is past 0 by now.
+        unsafe { msr::write(msr::TSC_DEADLINE, time::ns_to_tsc(deadline_ns).max(1)) };
+        return;
+    }
+    let wait_ns = deadline_ns.saturating_sub(time::now_ns());
+    let per_ms = *TICKS_PER_MS.get().expect("calibrated at boot");
+    let ticks = u128::from(wait_ns) * u128::from(per_ms) / 1_000_000 + 1;
+    write(Register::TimerInitial, u32::try_from(ticks).unwrap_or(u32::MAX));
+}
+
+/// No timer interrupt until armed again.
+pub(crate) fn disarm_timer() {
+    if features().tsc_deadline {
+        // SAFETY: the CPU has the register.
+        unsafe { msr::write(msr::TSC_DEADLINE, 0) };
+    } else {
+        write(Register::TimerInitial, 0);
+    }
+}
+
+/// Says that the interrupt being handled is done.
+pub(crate) fn end_of_interrupt() {
+    write(Register::EndOfInterrupt, 0);
+}
+
+/// This CPU's APIC id.
+pub(crate) fn id() -> u32 {
+    let id = read(Register::Id);
+    if features().x2apic { id } else { id >> 24 }
+}
+
+/// Sends an interrupt to another CPU.
+pub(crate) fn send(apic_id: u32, vector: u8) {
+    command(apic_id, u32::from(vector) | LEVEL_ASSERT);
+}
+
+/// Sends a non-maskable interrupt to another CPU.
+pub(crate) fn send_nmi(apic_id: u32) {
+    command(apic_id, DELIVERY_NMI | LEVEL_ASSERT);
+}
+
+/// Starts another CPU at the real-mode page `page` (Intel SDM volume 3, "MP Initialization Protocol").
+pub(crate) fn start_cpu(apic_id: u32, page: u8) {
+    command(apic_id, DELIVERY_INIT | LEVEL_ASSERT);
+    time::spin_us(10_000);
+    for _ in 0..2 {
+        command(apic_id, DELIVERY_STARTUP | LEVEL_ASSERT | u32::from(page));
+        time::spin_us(200);
+    }
+}
+
+fn command(apic_id: u32, low: u32) {
+    if features().x2apic {
+        // Make what the message announces visible first: the x2APIC write is not serializing.
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+        // SAFETY: the CPU is in x2APIC mode.
+        unsafe { msr::write(0x800 + Register::Command as u32, u64::from(apic_id) << 32 | u64::from(low)) };
+        return;
+    }
+    // The previous message leaves within microseconds; a controller that never sends it is beyond help.
+    time::wait_until(1000, || read(Register::Command) & SEND_PENDING == 0);
+    write(Register::CommandHigh, apic_id << 24);
+    write(Register::Command, low);
+}
+
+fn read(register: Register) -> u32 {
+    match MEMORY.get() {
+        // SAFETY: `MEMORY` is the mapped register page; all registers are 32 bits wide, 16 bytes apart.
+        Some(base) => unsafe { ((base + register as usize * 16) as *const u32).read_volatile() },
+        // SAFETY: without `MEMORY` the CPU is in x2APIC mode.
+        None => unsafe { msr::read(0x800 + register as u32) as u32 },
+    }
+}
+
+fn write(register: Register, value: u32) {
+    match MEMORY.get() {
+        // SAFETY: as in `read`.
+        Some(base) => unsafe { ((base + register as usize * 16) as *mut u32).write_volatile(value) },
+        // SAFETY: as in `read`.
+        None => unsafe { msr::write(0x800 + register as u32, u64::from(value)) },
+    }
+}

@@ -1,0 +1,117 @@
+//! The firmware's tables, found with the `acpi` crate.
+
+use core::ptr::NonNull;
+
+use ::acpi::madt::{Madt, MadtEntry};
+use ::acpi::mcfg::Mcfg;
+use ::acpi::sdt::{SdtHeader, Signature};
+use ::acpi::{AcpiHandler, AcpiTable, AcpiTables, HpetInfo, PhysicalMapping};
+use heapless::Vec;
+
+use crate::cpus::MAX_CPUS;
+use crate::mm::address::PhysAddr;
+use crate::mm::vmap;
+
+#[derive(Clone)]
+struct Firmware;
+
+impl AcpiHandler for Firmware {
+    unsafe fn map_physical_region<T>(&self, address: usize, size: usize) -> PhysicalMapping<Firmware, T> {
+        let at = vmap::map_firmware(address as u64, size as u64);
+        let at = NonNull::new(at.cast()).expect("kernel mappings are not at 0");
+        // SAFETY: the region is mapped, read-only, for ever.
+        unsafe { PhysicalMapping::new(address, at, size, size, Firmware) }
+    }
+
+    fn unmap_physical_region<T>(_: &PhysicalMapping<Firmware, T>) {}
+}
+
+/// A configuration-space window (PCI Firmware Specification 3.3, §4.1.2 "MCFG Table Description").
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EcamWindow {
+    pub(crate) base: u64,
+    pub(crate) segment: u16,
+    pub(crate) first_bus: u8,
+    pub(crate) last_bus: u8,
+}
+
+/// The tables.
+pub(crate) struct Tables(AcpiTables<Firmware>);
+
+impl Tables {
+    /// Follows the root pointer.
+    ///
+    /// # Panics
+    /// Where the firmware gives no valid root table: nothing can be found without.
+    pub(crate) fn open(rsdp: PhysAddr) -> Tables {
+        // SAFETY: the loader says that the root pointer is there.
+        let tables = unsafe { AcpiTables::from_rsdp(Firmware, rsdp.0 as usize) };
+        Tables(tables.expect("ACPI tables"))
+    }
+
+    /// Physical address of the HPET's registers.
+    pub(crate) fn hpet(&self) -> Option<u64> {
+        HpetInfo::new(&self.0).ok().map(|info| info.base_address as u64)
+    }
+
+    /// APIC ids of the CPUs that may be started.
+    pub(crate) fn apic_ids(&self) -> Vec<u32, MAX_CPUS> {
+        const ENABLED: u32 = 1;
+        let mut ids = Vec::new();
+        let Ok(madt) = self.0.find_table::<Madt>() else { return ids };
+        for entry in madt.get().entries() {
+            let (id, flags) = match entry {
+                MadtEntry::LocalApic(entry) => (u32::from(entry.apic_id), entry.flags),
+                MadtEntry::LocalX2Apic(entry) => (entry.x2apic_id, entry.flags),
+                _ => continue,
+            };
+            if flags & ENABLED != 0 && !ids.contains(&id) && ids.push(id).is_err() {
+                log::warn!("more than {MAX_CPUS} CPUs: the others stay off");
+                break;
+            }
+        }
+        ids
+    }
+
+    /// Configuration-space windows.
+    pub(crate) fn ecam(&self) -> Vec<EcamWindow, 8> {
+        let mut windows = Vec::new();
+        let Ok(mcfg) = self.0.find_table::<Mcfg>() else { return windows };
+        for entry in mcfg.get().get_ref().entries() {
+            let window = EcamWindow {
+                base: entry.base_address,
+                segment: entry.pci_segment_group,
+                first_bus: entry.bus_number_start,
+                last_bus: entry.bus_number_end,
+            };
+            if window.first_bus <= window.last_bus && windows.push(window).is_err() {
+                log::warn!("more than 8 PCI segments: the others stay unused");
+                break;
+            }
+        }
+        windows
+    }
+
+    /// The whole DMAR table (VT-d 5.10 §8.1 "DMA Remapping Reporting Structure"), checksum verified.
+    pub(crate) fn dmar(&self) -> Option<&'static [u8]> {
+        let mapping = self.0.find_table::<Dmar>().ok()?;
+        let bytes = mapping.get().header.length as usize;
+        // SAFETY: the crate mapped the table's whole length to check its sum; our mappings stay for ever.
+        Some(unsafe { core::slice::from_raw_parts(mapping.virtual_start().cast().as_ptr(), bytes) })
+    }
+}
+
+/// The DMAR table, of which the `acpi` crate is to see the header only.
+#[repr(transparent)]
+struct Dmar {
+    header: SdtHeader,
+}
+
+// SAFETY: a DMAR table starts with the common header.
+unsafe impl AcpiTable for Dmar {
+    const SIGNATURE: Signature = Signature::DMAR;
+
+    fn header(&self) -> &SdtHeader {
+        &self.header
+    }
+}

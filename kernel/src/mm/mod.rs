@@ -1,0 +1,11 @@
+//! Memory: frames, page tables, the kernel's own mappings, processes' address spaces.
+
+pub(crate) mod address;
+pub(crate) mod heap;
+pub(crate) mod memory;
+pub(crate) mod paging;
+pub(crate) mod ram;
+pub(crate) mod space;
+pub(crate) mod tlb;
+pub(crate) mod user;
+pub(crate) mod vmap;

@@ -1,0 +1,287 @@
+//! CPU page tables (Intel SDM volume 3, "4-Level Paging").
+//!
+//! **Invariant: a table page that left the tree is freed only after the TLB shootdown that follows**: removing
+//! gives [`Removed`], which must be flushed.
+//!
+//! Accessed and dirty bits are set when an entry is made, so the CPU never writes a table: a device that
+//! shares the tables finds them final.
+
+use x86_64::PhysAddr as CratePhysAddr;
+use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::structures::paging::page_table::{PageTable, PageTableEntry};
+
+use weir_abi::layout::{HUGE_PAGE_BYTES, LARGE_PAGE_BYTES, PAGE_BYTES};
+
+use super::address::{Direct, PhysAddr};
+use super::{ram, tlb};
+use crate::arch::cpu::features;
+use crate::cpus::CpuSet;
+
+/// How a mapping may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+    pub(crate) user: bool,
+    pub(crate) cache: Cache,
+}
+
+/// Memory type, as the PAT set up in [`crate::arch::cpu`] numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    WriteBack,
+    Uncached,
+    WriteCombining,
+}
+
+impl Access {
+    /// The kernel's data.
+    pub(crate) const KERNEL_DATA: Access =
+        Access { write: true, execute: false, user: false, cache: Cache::WriteBack };
+    /// The kernel's constants.
+    pub(crate) const KERNEL_CONSTANTS: Access = Access { write: false, ..Access::KERNEL_DATA };
+    /// The kernel's code.
+    pub(crate) const KERNEL_CODE: Access = Access { execute: true, ..Access::KERNEL_CONSTANTS };
+    /// Registers the kernel drives.
+    pub(crate) const KERNEL_REGISTERS: Access = Access { cache: Cache::Uncached, ..Access::KERNEL_DATA };
+
+    fn flags(self, is_large: bool) -> Flags {
+        let mut flags = Flags::PRESENT | Flags::ACCESSED;
+        flags.set(Flags::WRITABLE | Flags::DIRTY, self.write);
+        flags.set(Flags::NO_EXECUTE, !self.execute);
+        flags.set(Flags::USER_ACCESSIBLE, self.user);
+        flags.set(Flags::GLOBAL, !self.user);
+        flags.set(Flags::HUGE_PAGE, is_large);
+        match self.cache {
+            Cache::WriteBack => {}
+            Cache::Uncached => flags |= Flags::NO_CACHE | Flags::WRITE_THROUGH,
+            // The PAT bit of a 4 KiB entry is where a large entry has its size bit; only 4 KiB is used.
+            Cache::WriteCombining => flags |= Flags::HUGE_PAGE,
+        }
+        flags
+    }
+
+    /// Whether pages above 4 KiB may be used.
+    fn allows_large(self) -> bool {
+        self.cache != Cache::WriteCombining
+    }
+}
+
+/// The tables could not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoFrame;
+
+/// A tree of page tables.
+pub(crate) struct PageTables {
+    root: PhysAddr,
+    /// Table pages below the root.
+    tables: u64,
+}
+
+/// Levels: 3 is the root; a leaf at level 0 is 4 KiB, at 1 2 MiB, at 2 1 GiB.
+const ROOT_LEVEL: u8 = 3;
+
+const fn level_bytes(level: u8) -> u64 {
+    PAGE_BYTES << (9 * level)
+}
+
+fn index(address: u64, level: u8) -> usize {
+    (address / level_bytes(level)) as usize & 511
+}
+
+fn table(address: PhysAddr) -> &'static mut PageTable {
+    // SAFETY: only tables of this tree are passed here, whole frames that the tree owns; the borrow is used
+    // at once and never kept beside another of the same table.
+    unsafe { &mut *address.direct().cast::<PageTable>() }
+}
+
+fn entry_table(entry: &PageTableEntry) -> Option<PhysAddr> {
+    let is_table = entry.flags().contains(Flags::PRESENT) && !entry.flags().contains(Flags::HUGE_PAGE);
+    is_table.then(|| PhysAddr(entry.addr().as_u64()))
+}
+
+impl PageTables {
+    /// An empty tree.
+    pub(crate) fn new() -> Result<PageTables, NoFrame> {
+        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0 })
+    }
+
+    /// A tree that shares the kernel's upper half.
+    pub(crate) fn for_process(kernel: PhysAddr) -> Result<PageTables, NoFrame> {
+        let tables = PageTables::new()?;
+        for slot in 256..512 {
+            table(tables.root)[slot] = table(kernel)[slot].clone();
+        }
+        Ok(tables)
+    }
+
+    /// Where the root is.
+    pub(crate) fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// Table pages held, the root included.
+    pub(crate) fn frames(&self) -> u64 {
+        self.tables + 1
+    }
+
+    /// Maps `bytes` from `address` to physical memory from `frame` on, with the largest pages that fit.
+    /// All three are multiples of 4 KiB, and the range is unmapped before. On failure nothing stays mapped.
+    pub(crate) fn map(
+        &mut self,
+        address: u64,
+        frame: PhysAddr,
+        bytes: u64,
+        access: Access,
+    ) -> Result<(), NoFrame> {
+        let mut done = 0;
+        while done < bytes {
+            let (at, to) = (address + done, PhysAddr(frame.0 + done));
+            let level = self.leaf_level(at, to, bytes - done, access);
+            if let Err(error) = self.map_leaf(at, to, level, access) {
+                // Nobody has used the range yet: what was cached of it is "not present" only.
+                self.remove(address, done).free_unused();
+                return Err(error);
+            }
+            done += level_bytes(level);
+        }
+        Ok(())
+    }
+
+    fn leaf_level(&self, address: u64, frame: PhysAddr, bytes: u64, access: Access) -> u8 {
+        let fits = |size: u64| (address | frame.0) % size == 0 && bytes >= size;
+        if !access.allows_large() {
+            0
+        } else if features().huge_pages && fits(HUGE_PAGE_BYTES) {
+            2
+        } else if fits(LARGE_PAGE_BYTES) {
+            1
+        } else {
+            0
+        }
+    }
+
+    fn map_leaf(&mut self, address: u64, frame: PhysAddr, leaf: u8, access: Access) -> Result<(), NoFrame> {
+        let mut at = self.root;
+        let mut level = ROOT_LEVEL;
+        while level > leaf {
+            let slot = index(address, level);
+            at = match entry_table(&table(at)[slot]) {
+                Some(next) => next,
+                None => {
+                    debug_assert!(table(at)[slot].is_unused(), "mapping over a mapping");
+                    let child = self.new_table()?;
+                    table(at)[slot].set_addr(child, table_flags());
+                    PhysAddr(child.as_u64())
+                }
+            };
+            level -= 1;
+        }
+        let entry = &mut table(at)[index(address, leaf)];
+        debug_assert!(entry.is_unused(), "mapping over a mapping");
+        entry.set_addr(CratePhysAddr::new(frame.0), access.flags(leaf > 0));
+        Ok(())
+    }
+
+    fn new_table(&mut self) -> Result<CratePhysAddr, NoFrame> {
+        let frame = ram::allocate_zeroed(0).ok_or(NoFrame)?;
+        self.tables += 1;
+        Ok(CratePhysAddr::new(frame.0))
+    }
+
+    /// Removes every leaf in the range, which must start and end on leaf boundaries; unmapped parts are fine.
+    pub(crate) fn remove(&mut self, address: u64, bytes: u64) -> Removed {
+        let mut removed = Removed { tables: None, count: 0 };
+        if bytes > 0 {
+            remove_in(self.root, ROOT_LEVEL, address, address + bytes, &mut removed);
+        }
+        self.tables -= removed.count;
+        removed
+    }
+
+    /// What `address` maps to, and whether user mode may write there.
+    pub(crate) fn translate(&self, address: u64) -> Option<PhysAddr> {
+        let mut at = self.root;
+        for level in (0..=ROOT_LEVEL).rev() {
+            let entry = &table(at)[index(address, level)];
+            if !entry.flags().contains(Flags::PRESENT) {
+                return None;
+            }
+            match entry_table(entry) {
+                Some(next) if level > 0 => at = next,
+                _ => return Some(PhysAddr(entry.addr().as_u64() + address % level_bytes(level))),
+            }
+        }
+        None
+    }
+
+    /// Frees the tree of a process. No CPU may have it loaded.
+    pub(crate) fn free(self) {
+        let lower = 256 * level_bytes(ROOT_LEVEL);
+        let mut removed = Removed { tables: None, count: 0 };
+        remove_in(self.root, ROOT_LEVEL, 0, lower, &mut removed);
+        removed.free_unused();
+        ram::free(self.root, 0);
+    }
+}
+
+/// Table entries permit everything; leaves restrict.
+fn table_flags() -> Flags {
+    Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE | Flags::ACCESSED
+}
+
+/// Clears `[start, end)` in the table at `at`; empty tables below it go to `removed`.
+fn remove_in(at: PhysAddr, level: u8, start: u64, end: u64, removed: &mut Removed) {
+    let size = level_bytes(level);
+    let mut address = start;
+    while address < end {
+        let next = (address / size + 1) * size;
+        let entry = &mut table(at)[index(address, level)];
+        match entry_table(entry).filter(|_| level > 0) {
+            Some(child) => {
+                remove_in(child, level - 1, address, next.min(end), removed);
+                if table(child).iter().all(PageTableEntry::is_unused) {
+                    entry.set_unused();
+                    removed.push(child);
+                }
+            }
+            None => entry.set_unused(),
+        }
+        address = next;
+    }
+}
+
+/// Mappings that were taken out of a tree, but may still be cached.
+#[must_use = "CPUs may still use the mapping: shoot it down"]
+pub(crate) struct Removed {
+    /// Table pages that left the tree, chained through their first word, which reads as "not present".
+    tables: Option<PhysAddr>,
+    count: u64,
+}
+
+impl Removed {
+    fn push(&mut self, page: PhysAddr) {
+        let next = self.tables.map_or(0, |p| p.0);
+        // SAFETY: the page is a table of ours, empty, and now out of the tree.
+        unsafe { page.direct().cast::<u64>().write_volatile(next) };
+        self.tables = Some(page);
+        self.count += 1;
+    }
+
+    /// Makes the CPUs in `active` forget the mappings, then frees the table pages.
+    pub(crate) fn flush(self, active: &CpuSet) {
+        tlb::shoot_down(active);
+        self.free_unused();
+    }
+
+    /// Frees the table pages. For trees that no CPU has loaded, or ranges that nobody has used.
+    fn free_unused(self) {
+        let mut next = self.tables;
+        while let Some(page) = next {
+            // SAFETY: as in `push`.
+            let link = unsafe { page.direct().cast::<u64>().read_volatile() };
+            ram::free(page, 0);
+            next = (link != 0).then_some(PhysAddr(link));
+        }
+    }
+}

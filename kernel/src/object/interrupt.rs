@@ -1,0 +1,3 @@
+//! temp
+pub(crate) struct Interrupt;
+pub(crate) fn dispatch(_: u8) {}

@@ -1,0 +1,454 @@
+//! The scheduler: which thread runs on which CPU.
+//!
+//! **Invariant: a thread runs on its home CPU only**, so its state is saved before anybody can run it again.
+//!
+//! Shared CPUs run their threads round-robin, a quantum each; a woken thread goes first. A granted CPU runs
+//! only the threads pinned to it. The timer is armed only for a sleeper's deadline or while somebody else
+//! waits for the CPU: a thread alone on its CPU is never ticked. One lock protects it all, and no data path
+//! takes it.
+
+use core::cell::UnsafeCell;
+
+use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
+use weir_abi::Error;
+use weir_abi::info::TraceKind;
+use weir_kernel::refs::Ref;
+
+use crate::arch::cpu::{self, tsc};
+use crate::arch::local::local;
+use crate::arch::{apic, idt, msr, time};
+use crate::cpus::{self, MAX_CPUS};
+use crate::object::event::Event;
+use crate::object::process::{self, Process};
+use crate::object::thread::{Frame, State, Thread};
+use crate::sync::Lock;
+use crate::trace;
+
+/// How long a thread runs while others wait.
+const QUANTUM_NS: u64 = 10_000_000;
+
+intrusive_adapter!(ReadyAdapter = UnsafeRef<Thread>: Thread { ready_link => LinkedListLink });
+intrusive_adapter!(SleepAdapter = UnsafeRef<Thread>: Thread { sleep_link => LinkedListLink });
+
+/// One CPU's threads. Those in the lists live: their process holds them until they are unlinked.
+struct Queue {
+    ready: LinkedList<ReadyAdapter>,
+    /// By deadline, earliest first.
+    sleepers: LinkedList<SleepAdapter>,
+    current: Option<Ref<Thread>>,
+    is_granted: bool,
+    is_idle: bool,
+    /// Somebody should run instead of the current thread.
+    preempt: bool,
+    quantum_end_ns: u64,
+    /// What the timer is armed for; `u64::MAX` when it is not.
+    armed_ns: u64,
+    /// Threads whose home this is.
+    threads: u32,
+    /// Time-stamp counter at the last switch.
+    since: u64,
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue {
+            ready: LinkedList::new(ReadyAdapter::NEW),
+            sleepers: LinkedList::new(SleepAdapter::NEW),
+            current: None,
+            is_granted: false,
+            is_idle: true,
+            preempt: false,
+            quantum_end_ns: 0,
+            armed_ns: u64::MAX,
+            threads: 0,
+            since: 0,
+        }
+    }
+}
+
+/// All queues; what [`SCHED`] locks.
+pub(crate) struct Sched {
+    queues: [Queue; MAX_CPUS],
+}
+
+// SAFETY: the lists' references are to threads, which are `Send` and `Sync`.
+unsafe impl Send for Sched {}
+
+/// The scheduler.
+pub(crate) static SCHED: Lock<Sched> = Lock::new(Sched { queues: [const { Queue::new() }; MAX_CPUS] });
+
+/// A value outside the scheduler that its lock protects.
+pub(crate) struct Guarded<T>(UnsafeCell<T>);
+
+// SAFETY: `get` demands a borrow of the locked scheduler, which one CPU at a time has.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    /// Wraps a value.
+    pub(crate) const fn new(value: T) -> Guarded<T> {
+        Guarded(UnsafeCell::new(value))
+    }
+
+    /// The value; the scheduler is locked as long as it is borrowed.
+    pub(crate) fn get<'a>(&'a self, _sched: &'a Sched) -> &'a T {
+        // SAFETY: only shared borrows are given out, all on the CPU that holds the lock.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl Sched {
+    fn queue(&mut self, cpu: u32) -> &mut Queue {
+        &mut self.queues[cpu as usize]
+    }
+
+    /// The shared CPU with the fewest threads.
+    fn shared_cpu(&self) -> u32 {
+        let shared = (0..cpus::count()).filter(|cpu| !self.queues[*cpu as usize].is_granted);
+        shared.min_by_key(|cpu| self.queues[*cpu as usize].threads).unwrap_or(0)
+    }
+
+    /// Starts a new thread.
+    pub(crate) fn start(&mut self, thread: &Ref<Thread>) {
+        let home = thread.core.as_ref().map_or_else(|| self.shared_cpu(), |core| core.cpu);
+        thread.scheduling.get(self).home.set(home);
+        self.queue(home).threads += 1;
+        self.enqueue(thread, false);
+    }
+
+    /// Makes a thread ready on its home CPU, first or last in the queue, and tells that CPU.
+    fn enqueue(&mut self, thread: &Thread, first: bool) {
+        let scheduling = thread.scheduling.get(self);
+        scheduling.state.set(State::Ready);
+        let home = scheduling.home.get();
+        // SAFETY: the thread lives while linked: its process holds it, and unlinks before letting go.
+        let entry = unsafe { UnsafeRef::from_raw(core::ptr::from_ref(thread)) };
+        let queue = self.queue(home);
+        if first {
+            queue.ready.push_front(entry);
+        } else {
+            queue.ready.push_back(entry);
+        }
+        queue.preempt |= first;
+        kick(home);
+    }
+
+    /// Ends a thread's wait with `result`.
+    pub(crate) fn wake(&mut self, thread: &Thread, result: Result<u64, Error>) {
+        thread.set_result(self, result);
+        self.unlink_sleeper(thread);
+        let scheduling = thread.scheduling.get(self);
+        scheduling.waits_for.set(core::ptr::null());
+        let home = scheduling.home.get();
+        if self.queue(home).is_granted && thread.core.is_none() {
+            self.move_home(thread);
+        }
+        self.enqueue(thread, true);
+    }
+
+    fn move_home(&mut self, thread: &Thread) {
+        let to = self.shared_cpu();
+        let from = thread.scheduling.get(self).home.replace(to);
+        self.queue(from).threads -= 1;
+        self.queue(to).threads += 1;
+    }
+
+    fn unlink_sleeper(&mut self, thread: &Thread) {
+        if thread.sleep_link.is_linked() {
+            let home = thread.scheduling.get(self).home.get();
+            // SAFETY: a linked sleeper is in its home CPU's list.
+            let mut cursor = unsafe { self.queue(home).sleepers.cursor_mut_from_ptr(thread) };
+            cursor.remove();
+        }
+    }
+
+    fn insert_sleeper(&mut self, thread: &Thread) {
+        let scheduling = thread.scheduling.get(self);
+        let (home, deadline) = (scheduling.home.get(), scheduling.deadline_ns.get());
+        // SAFETY: as in `enqueue`.
+        let entry = unsafe { UnsafeRef::from_raw(core::ptr::from_ref(thread)) };
+        let later = |other: &Thread, sched: &Sched| other.scheduling.get(sched).deadline_ns.get() > deadline;
+        let position = {
+            let sleepers = &self.queues[home as usize].sleepers;
+            sleepers.iter().take_while(|other| !later(other, self)).count()
+        };
+        let mut cursor = self.queue(home).sleepers.front_mut();
+        for _ in 0..position {
+            cursor.move_next();
+        }
+        cursor.insert_before(entry);
+    }
+
+    /// Ends a thread. Says whether it is gone already; otherwise its CPU lets go of it at the next
+    /// opportunity, which is made soon, and takes it from its process.
+    pub(crate) fn condemn(&mut self, thread: &Thread) -> bool {
+        let scheduling = thread.scheduling.get(self);
+        scheduling.state.set(State::Dead);
+        let (home, is_on_cpu) = (scheduling.home.get(), scheduling.is_on_cpu.get());
+        self.unlink_sleeper(thread);
+        let queue = self.queue(home);
+        if thread.ready_link.is_linked() {
+            // SAFETY: a linked ready thread is in its home CPU's list.
+            unsafe { queue.ready.cursor_mut_from_ptr(thread) }.remove();
+        }
+        if is_on_cpu {
+            kick(home);
+        } else {
+            queue.threads -= 1;
+        }
+        !is_on_cpu
+    }
+
+    /// Takes a CPU out of the shared pool.
+    pub(crate) fn grant_cpu(&mut self, cpu: u32) -> Result<(), Error> {
+        if core::mem::replace(&mut self.queue(cpu).is_granted, true) {
+            return Err(Error::Busy);
+        }
+        while let Some(thread) = self.queue(cpu).ready.pop_front() {
+            self.move_home(&thread);
+            self.enqueue(&thread, false);
+        }
+        while let Some(thread) = self.queue(cpu).sleepers.pop_front() {
+            self.move_home(&thread);
+            self.insert_sleeper(&thread);
+            kick(thread.scheduling.get(self).home.get());
+        }
+        // Its current thread leaves when the CPU next enters the kernel: now.
+        self.queue(cpu).preempt = true;
+        kick(cpu);
+        Ok(())
+    }
+
+    /// Gives a CPU back to the shared pool.
+    pub(crate) fn return_cpu(&mut self, cpu: u32) {
+        self.queue(cpu).is_granted = false;
+    }
+
+    /// Whether a CPU is granted, and how many threads have it as home.
+    pub(crate) fn cpu_state(&self, cpu: u32) -> (bool, u32) {
+        let queue = &self.queues[cpu as usize];
+        (queue.is_granted, queue.threads)
+    }
+
+    /// Wakes the sleepers of this CPU whose deadline has passed.
+    fn expire(&mut self, cpu: u32) {
+        loop {
+            let Some(first) = self.queue(cpu).sleepers.front().clone_pointer() else { return };
+            let scheduling = first.scheduling.get(self);
+            if scheduling.deadline_ns.get() > time::now_ns() {
+                return;
+            }
+            // Sleeping without an event ends as asked for; with one, the event did not come.
+            let result = if scheduling.waits_for.get().is_null() { Ok(0) } else { Err(Error::TimedOut) };
+            self.wake(&first, result);
+        }
+    }
+
+    /// Chooses who runs on this CPU next; returns who must leave it.
+    fn choose(&mut self, cpu: u32) -> Option<Ref<Thread>> {
+        self.expire(cpu);
+        let now_ns = time::now_ns();
+        let (must_leave, may_stay) = match &self.queues[cpu as usize].current {
+            None => (false, false),
+            Some(thread) => {
+                let may_stay = thread.state(self) == State::Running && self.is_at_home(thread, cpu);
+                (!may_stay, may_stay)
+            }
+        };
+        let queue = self.queue(cpu);
+        let others = !queue.ready.is_empty();
+        let is_due = queue.preempt || now_ns >= queue.quantum_end_ns;
+        if may_stay && !(others && is_due) {
+            queue.preempt = false;
+            return None;
+        }
+        if !must_leave && !others {
+            queue.preempt = false;
+            return None;
+        }
+        queue.preempt = false;
+        queue.quantum_end_ns = now_ns + QUANTUM_NS;
+        let next = queue.ready.pop_front();
+        let next = next.and_then(|t| t.process.thread(self, t.slot));
+        if let Some(thread) = &next {
+            let scheduling = thread.scheduling.get(self);
+            scheduling.state.set(State::Running);
+            // Woken before it had left the CPU: it just stays.
+            if scheduling.is_on_cpu.replace(true) {
+                return None;
+            }
+            thread.process.add_on_cpu(self, 1);
+        }
+        core::mem::replace(&mut self.queue(cpu).current, next)
+    }
+
+    fn is_at_home(&self, thread: &Thread, cpu: u32) -> bool {
+        thread.core.is_some()
+            || (thread.scheduling.get(self).home.get() == cpu && !self.queues[cpu as usize].is_granted)
+    }
+
+    /// Sees off a thread whose registers are saved: back to a queue, to sleep, or to its end. Returns the
+    /// process if this was its last thread and it is to be torn down.
+    fn see_off(&mut self, cpu: u32, thread: &Ref<Thread>) -> Option<Ref<Process>> {
+        let process = &thread.process;
+        process.add_on_cpu(self, -1);
+        thread.scheduling.get(self).is_on_cpu.set(false);
+        match thread.state(self) {
+            State::Running => {
+                if !self.is_at_home(thread, cpu) {
+                    self.move_home(thread);
+                }
+                self.enqueue(thread, false);
+                None
+            }
+            State::Dead => {
+                self.queue(cpu).threads -= 1;
+                process.remove_thread(self, thread.slot);
+                process.is_ready_for_teardown(self).then(|| process.clone())
+            }
+            State::Blocked | State::Ready => None,
+        }
+    }
+
+    /// Arms the timer for the next thing that must happen on this CPU by itself.
+    fn arm(&mut self, cpu: u32) {
+        let first = self.queues[cpu as usize].sleepers.front().get();
+        let sleeper = first.map_or(u64::MAX, |t| t.scheduling.get(self).deadline_ns.get());
+        let queue = self.queue(cpu);
+        let quantum = if queue.ready.is_empty() { u64::MAX } else { queue.quantum_end_ns };
+        let due = sleeper.min(quantum);
+        if due == u64::MAX {
+            if queue.armed_ns != u64::MAX {
+                apic::disarm_timer();
+            }
+        } else if due != queue.armed_ns {
+            apic::arm_timer(due);
+        }
+        queue.armed_ns = due;
+    }
+}
+
+/// Makes another CPU look at its queue.
+fn kick(cpu: u32) {
+    if cpu != local().index {
+        apic::send(cpus::apic_id(cpu), apic::RESCHEDULE);
+    }
+}
+
+/// The running CPU takes part from now on.
+pub(crate) fn join() {
+    SCHED.lock().queue(local().index).since = tsc();
+}
+
+/// The timer of this CPU has fired.
+pub(crate) fn timer_fired() {
+    SCHED.lock().queue(local().index).armed_ns = u64::MAX;
+}
+
+/// Puts the running thread to sleep until `event` or the deadline.
+pub(crate) fn block(sched: &mut Sched, thread: &Thread, event: *const Event, deadline_ns: u64) {
+    let scheduling = thread.scheduling.get(sched);
+    // Condemned meanwhile: stays dead.
+    if scheduling.state.get() != State::Running {
+        return;
+    }
+    scheduling.state.set(State::Blocked);
+    scheduling.waits_for.set(event);
+    scheduling.deadline_ns.set(deadline_ns);
+    if deadline_ns != u64::MAX {
+        sched.insert_sleeper(thread);
+    }
+}
+
+/// Lets another ready thread of this CPU run first.
+pub(crate) fn yield_now() {
+    SCHED.lock().queue(local().index).preempt = true;
+}
+
+/// Ends an entry into the kernel: runs whoever is to run, or idles. The caller's stack is abandoned, so it
+/// must hold nothing that needs dropping.
+pub(crate) fn resume() -> ! {
+    let here = local();
+    let frame = loop {
+        let mut sched = SCHED.lock();
+        let left = sched.choose(here.index);
+        if let Some(old) = left {
+            old.extended.save();
+            account(&mut sched, here.index, Some(&old));
+            switch_to(&sched, here.index, Some(&old));
+            let finished = sched.see_off(here.index, &old);
+            let queue = sched.queue(here.index);
+            queue.is_idle = queue.current.is_none();
+            drop(sched);
+            // Here the last reference to a thread may go, and a process's teardown may take a while: then
+            // look again at who is to run.
+            drop(old);
+            if let Some(process) = finished {
+                process::tear_down(&process);
+            }
+            continue;
+        }
+        let queue = sched.queue(here.index);
+        if queue.is_idle && queue.current.is_some() {
+            // From idle to a thread that was chosen without anybody leaving.
+            queue.is_idle = false;
+            account(&mut sched, here.index, None);
+            switch_to(&sched, here.index, None);
+        }
+        sched.arm(here.index);
+        let queue = sched.queue(here.index);
+        queue.is_idle = queue.current.is_none();
+        break queue.current.as_ref().map(|thread| thread.frame());
+    };
+    match frame {
+        // SAFETY: `switch_to` has set this CPU up for the current thread.
+        Some(frame) => unsafe { idt::return_to_user(frame) },
+        None => cpu::idle(here.stack_top.get()),
+    }
+}
+
+/// Adds the time since the last switch to whoever used it.
+fn account(sched: &mut Sched, cpu: u32, old: Option<&Thread>) {
+    let now = tsc();
+    let since = core::mem::replace(&mut sched.queue(cpu).since, now);
+    let ns = time::ticks_to_ns(now.wrapping_sub(since));
+    let counter = match old {
+        Some(thread) => &thread.process.cpu_ns,
+        None => &cpus::entries(cpu).idle_ns,
+    };
+    counter.fetch_add(ns, core::sync::atomic::Ordering::Relaxed);
+}
+
+/// Sets this CPU up for its (new) current thread, or for none.
+fn switch_to(sched: &Sched, cpu: u32, old: Option<&Thread>) {
+    let here = local();
+    let new = sched.queues[cpu as usize].current.as_ref();
+    let root = new.map_or_else(cpus::kernel_root, |thread| thread.process.root());
+    if here.root.get() != root.0 {
+        if let Some(thread) = new {
+            thread.process.active.insert(cpu);
+        }
+        here.root.set(root.0);
+        load_root(root.0);
+        if let Some(thread) = old {
+            thread.process.active.remove(cpu);
+        }
+    }
+    let Some(thread) = new else { return };
+    thread.extended.restore();
+    let fs_base = thread.fs_base.load(core::sync::atomic::Ordering::Relaxed);
+    if here.fs_base.replace(fs_base) != fs_base {
+        // SAFETY: the base is checked to lie in the user half where it is set.
+        unsafe { msr::write(msr::FS_BASE, fs_base) };
+    }
+    here.frame.set(thread.frame());
+    let frame_end = thread.frame() as u64 + size_of::<Frame>() as u64;
+    // SAFETY: RSP0 of this CPU's own task state.
+    unsafe { here.rsp0.get().write_unaligned(frame_end) };
+    trace::record(TraceKind::Switch, thread.process.id, [thread.slot as u64, cpu.into()]);
+}
+
+/// Loads a page-table root.
+pub(crate) fn load_root(root: u64) {
+    // SAFETY: every root maps the kernel, and this one belongs to whom the CPU is about to run.
+    unsafe { core::arch::asm!("mov cr3, {}", in(reg) root, options(nostack)) };
+}

@@ -1,0 +1,89 @@
+//! `system_info`: records about the machine, for the supervisor.
+
+use weir_abi::info::{self, CpuInfo, GrantInfo, SystemInfo};
+use weir_abi::{Error, Rights};
+use zerocopy::{Immutable, IntoBytes};
+
+use core::sync::atomic::Ordering;
+
+use super::{Call, Result};
+use crate::arch::time;
+use crate::mm::{heap, ram, user};
+use crate::object::{device, process};
+use crate::sched::SCHED;
+use crate::{boot, cpus, faults, kernel_page, trace};
+
+pub(super) fn system_info(call: &Call<'_>) -> Result {
+    call.system(0, Rights::READ)?;
+    let (kind, index) = (call.number(1), call.number(2));
+    let position = usize::try_from(index).map_err(|_| Error::NotFound)?;
+    match kind {
+        info::KIND_SYSTEM if index == 0 => give(call, &system()),
+        info::KIND_CPU => give(call, &cpu(index)?),
+        info::KIND_PROCESS => give(call, &process::at(position).ok_or(Error::NotFound)?.info()),
+        info::KIND_DEVICE => give(call, &device::at(position).ok_or(Error::NotFound)?.info()),
+        info::KIND_GRANT => give(call, &grant(index)?),
+        info::KIND_FAULT => give(call, &faults::get(index).ok_or(Error::NotFound)?),
+        info::KIND_TRACE => {
+            const NUMBER_BITS: u32 = 48;
+            let cpu = usize::try_from(index >> NUMBER_BITS).map_err(|_| Error::NotFound)?;
+            give(call, &trace::get(cpu, index & ((1 << NUMBER_BITS) - 1)).ok_or(Error::NotFound)?)
+        }
+        _ => Err(Error::NotFound),
+    }
+}
+
+fn give<T: IntoBytes + Immutable>(call: &Call<'_>, record: &T) -> Result {
+    let bytes = size_of::<T>() as u64;
+    if call.number(4) != bytes {
+        return Err(Error::BadArgument);
+    }
+    user::write(call.number(3), record)?;
+    Ok(bytes.into())
+}
+
+fn system() -> SystemInfo {
+    let (frames_free, frames_total) = ram::counts();
+    let (heap_bytes, heap_used_bytes) = heap::bytes();
+    SystemInfo {
+        cpus: cpus::count(),
+        iommu_mode: kernel_page::iommu_mode() as u32,
+        frames_total,
+        frames_free,
+        kernel_text_bytes: boot::image::text().bytes(),
+        heap_bytes,
+        heap_used_bytes,
+        tsc_hz: time::tsc_hz(),
+        now_ns: time::now_ns(),
+        boot_ns: boot::boot_ns(),
+        faults: faults::count(),
+        devices: device::count() as u32,
+        processes: process::count() as u32,
+    }
+}
+
+fn cpu(index: u64) -> Result<CpuInfo> {
+    let cpu = u32::try_from(index).ok().filter(|cpu| *cpu < cpus::count()).ok_or(Error::NotFound)?;
+    let entries = cpus::entries(cpu);
+    let (is_granted, runnable) = SCHED.lock().cpu_state(cpu);
+    Ok(CpuInfo {
+        apic_id: cpus::apic_id(cpu),
+        granted: is_granted.into(),
+        syscalls: entries.syscalls.load(Ordering::Relaxed),
+        timer_interrupts: entries.timer.load(Ordering::Relaxed),
+        ipis: entries.ipis.load(Ordering::Relaxed),
+        device_interrupts: entries.devices.load(Ordering::Relaxed),
+        exceptions: entries.exceptions.load(Ordering::Relaxed),
+        runnable,
+        reserved: 0,
+        idle_ns: entries.idle_ns.load(Ordering::Relaxed),
+    })
+}
+
+fn grant(index: u64) -> Result<GrantInfo> {
+    let (id, position) = ((index >> 32) as u32, (index & 0xffff_ffff) as usize);
+    let process = process::by_id(id).ok_or(Error::NotFound)?;
+    let handles = process.handles.lock();
+    let (handle, object, rights) = handles.iter().nth(position).ok_or(Error::NotFound)?;
+    Ok(GrantInfo { handle, kind: object.kind() as u32, rights, detail: object.detail() })
+}
