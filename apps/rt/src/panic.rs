@@ -60,6 +60,21 @@ impl Iterator for Frames {
     }
 }
 
+/// The toolchain's `alloc` is compiled for programs that unwind and names these two. This program is not one
+/// (`panic = "abort"`): nothing calls them.
+#[cfg(not(test))]
+mod unwinding {
+    #[unsafe(no_mangle)]
+    extern "C" fn rust_eh_personality() -> ! {
+        crate::process::exit(super::PANIC_CODE)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Resume() -> ! {
+        crate::process::exit(super::PANIC_CODE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use core::cell::Cell;

@@ -130,16 +130,6 @@ fn info(process: Handle) -> Result<ProcessInfo, Error> {
     Ok(info)
 }
 
-/// Makes another handle of this process to `object`, with those of `rights` that are held: `handle_copy`.
-///
-/// # Errors
-/// As [`Process::give`].
-pub fn copy_handle(object: &impl Object, rights: Rights) -> Result<Owned, Error> {
-    let arguments = [Handle::SELF.0, object.handle().0, u64::from(rights.0), 0, 0, 0];
-    // SAFETY: a further handle concerns no memory: `Memory`'s constructors stay the only way to a mapping.
-    unsafe { call(HANDLE_COPY, arguments) }.map(|handle| Owned::new(Handle(handle)))
-}
-
 /// Ends this process: `process_exit`.
 pub fn exit(code: u64) -> ! {
     // SAFETY: nothing runs afterwards.

@@ -45,29 +45,27 @@ impl<const N: usize> Table<N> {
             let cells = self.rows.iter().map(|row| row[i].chars().count());
             cells.chain([self.columns[i].0.len()]).max().unwrap_or(0)
         });
+        let aligns = self.columns.map(|(_, align)| align);
         let mut text = String::new();
-        self.line(&mut text, &widths, &self.columns.map(|(heading, _)| heading));
+        append_line(&mut text, &widths, &aligns, &self.columns.map(|(heading, _)| heading));
         for row in &self.rows {
-            self.line(&mut text, &widths, &core::array::from_fn::<&str, N, _>(|i| &row[i]));
+            append_line(&mut text, &widths, &aligns, &core::array::from_fn::<&str, N, _>(|i| &row[i]));
         }
         text
     }
+}
 
-    fn line(&self, text: &mut String, widths: &[usize; N], cells: &[&str; N]) {
-        let start = text.len();
-        for (i, cell) in cells.iter().enumerate() {
-            let padding = widths[i].saturating_sub(cell.chars().count());
-            let (before, after) = match self.columns[i].1 {
-                Align::Left => (0, padding),
-                Align::Right => (padding, 0),
-            };
-            text.extend(core::iter::repeat_n(' ', before + if i > 0 { GAP } else { 0 }));
-            text.push_str(cell);
-            text.extend(core::iter::repeat_n(' ', after));
-        }
-        text.truncate(start + text[start..].trim_end().len());
-        text.push('\n');
+fn append_line(text: &mut String, widths: &[usize], aligns: &[Align], cells: &[&str]) {
+    let start = text.len();
+    for (i, cell) in cells.iter().enumerate() {
+        let padding = widths[i].saturating_sub(cell.chars().count());
+        let (before, after) = if aligns[i] == Align::Left { (0, padding) } else { (padding, 0) };
+        text.extend(core::iter::repeat_n(' ', before + if i > 0 { GAP } else { 0 }));
+        text.push_str(cell);
+        text.extend(core::iter::repeat_n(' ', after));
     }
+    text.truncate(start + text[start..].trim_end().len());
+    text.push('\n');
 }
 
 #[cfg(test)]

@@ -1,0 +1,21 @@
+//! What a system call costs.
+
+use weir_rt::clock::ticks;
+use weir_rt::{Env, Memory, log};
+
+use crate::{Verdict, ensure};
+
+const CALLS: u64 = 100_000;
+
+/// Measures `memory_info`: one handle looked up, nothing else done.
+pub(crate) fn syscall_cost(_: &mut Env) -> Result<(), Verdict> {
+    let memory = Memory::create(4096)?;
+    let before = ticks();
+    for _ in 0..CALLS {
+        let bytes = memory.bytes()?;
+        ensure!(bytes == 4096, "{bytes} bytes of 4096");
+    }
+    let ticks = ticks() - before;
+    log!("measure syscall_tsc {}", ticks / CALLS);
+    Ok(())
+}
