@@ -38,7 +38,7 @@ impl Config {
         }
         option(&mut words, "-serial", "chardev:console".into());
         option(&mut words, "-serial", "chardev:report".into());
-        option(&mut words, "-mon", "chardev=control,mode=control".into());
+        option(&mut words, "-qmp", "chardev:control".into());
         for (index, network) in self.networks.iter().enumerate() {
             self.add_network(&mut words, index, network);
         }
