@@ -128,16 +128,9 @@ impl Artifact {
 fn test_programs(packages: &[Package]) -> Result<Vec<Artifact>> {
     let start = "test --locked --no-run --message-format=json-render-diagnostics";
     let mut programs = Vec::new();
-<<<<<<< HEAD
-    // Of the kernel only the library can be built for the host.
-    for arguments in
-        [with_packages(start, kernel, "--lib"), with_packages(start, others, "")].into_iter().flatten()
-    {
-=======
     let library = with_packages(start, at(packages, Place::Kernel), "--lib");
     let all = with_packages(start, at(packages, Place::Host), "");
     for arguments in [library, all].into_iter().flatten() {
->>>>>>> runner
         programs.extend(build_tests(&arguments)?);
     }
     Ok(programs)
