@@ -82,8 +82,12 @@ fn build(what: &str, packages: &[&str], target: &str, profile: Profile) -> Resul
 /// Runs cargo behind a progress line; what it said is shown only if it fails.
 fn run(what: &str, cargo: &mut Command) -> Result<()> {
     let step = Step::begin(what);
-    let mut child =
-        cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
     let mut said = Vec::new();
     for line in BufReader::new(child.stderr.take().context("piped above")?).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();

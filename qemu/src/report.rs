@@ -108,12 +108,16 @@ mod tests {
         let echo = status.app("echo").unwrap();
         assert_eq!((echo.restarts, echo.rx_packets, echo.data_path_kernel_entries), (2, 10, 3));
         assert_eq!(status.sum(|app| app.tx_packets), 9);
-        assert_eq!(serde_json::from_str::<Report>(r#"{"type":"end","code":16}"#).unwrap(), Report::End { code: 16 });
+        assert_eq!(
+            serde_json::from_str::<Report>(r#"{"type":"end","code":16}"#).unwrap(),
+            Report::End { code: 16 }
+        );
     }
 
     #[test]
     fn anything_else_is_an_error() {
-        for line in ["", "{", "{}", r#"{"type":"other"}"#, r#"{"type":"end"}"#, r#"{"type":"end","code":-1}"#] {
+        for line in ["", "{", "{}", r#"{"type":"other"}"#, r#"{"type":"end"}"#, r#"{"type":"end","code":-1}"#]
+        {
             assert!(serde_json::from_str::<Report>(line).is_err(), "{line}");
         }
     }

@@ -56,7 +56,8 @@ impl System {
         let apps = checked.manifest.apps.iter();
         let mut programs: Vec<_> =
             apps.filter_map(|app| Some((app.name.clone(), file_of(&app.program)?))).collect();
-        programs.extend(file_of(weir_abi::bundle::INIT).map(|file| (weir_abi::bundle::INIT.to_owned(), file)));
+        programs
+            .extend(file_of(weir_abi::bundle::INIT).map(|file| (weir_abi::bundle::INIT.to_owned(), file)));
         let bundle = keep(path, cpus, profile, &bundle::write(&contents)?)?;
         Ok(System { kernel, bundle, programs, notices: checked.notices })
     }

@@ -140,7 +140,11 @@ fn pci_address(text: &str) -> Option<u32> {
     Some(segment << 16 | bus << 8 | part(device, 2, 32)? << 3 | part(function, 1, 8)?)
 }
 
-fn unique<'a>(name: &Spanned<String>, mut earlier: impl Iterator<Item = &'a str>, what: &str) -> Result<(), Wrong> {
+fn unique<'a>(
+    name: &Spanned<String>,
+    mut earlier: impl Iterator<Item = &'a str>,
+    what: &str,
+) -> Result<(), Wrong> {
     if earlier.any(|other| other == name.get_ref()) {
         return Err((name.span(), format!("a second {what} named {}", name.get_ref())));
     }
@@ -150,7 +154,8 @@ fn unique<'a>(name: &Spanned<String>, mut earlier: impl Iterator<Item = &'a str>
 /// A name that fits a field of `limit` bytes and can be typed at the console.
 fn word(name: &Spanned<String>, limit: usize) -> Result<String, Wrong> {
     let text = name.get_ref();
-    let is_word = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    let is_word =
+        text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     if text.is_empty() || text.len() > limit || !is_word {
         return Err((name.span(), format!("a name has 1 to {limit} of a-z, 0-9, - and _")));
     }
@@ -180,8 +185,9 @@ fn program(name: &Spanned<String>) -> Result<String, Wrong> {
 
 fn memory(size: Option<&Spanned<String>>) -> Result<u64, Wrong> {
     let Some(size) = size else { return Ok(Quota::DEFAULT.frames * PAGE_BYTES) };
-    let bytes = bytes(size.get_ref())
-        .ok_or_else(|| (size.span(), "a size is a number followed by K, M or G, such as \"32M\"".to_owned()))?;
+    let bytes = bytes(size.get_ref()).ok_or_else(|| {
+        (size.span(), "a size is a number followed by K, M or G, such as \"32M\"".to_owned())
+    })?;
     if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&bytes) {
         return Err((size.span(), "an application's memory is 1M to 1024G".to_owned()));
     }

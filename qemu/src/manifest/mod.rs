@@ -14,8 +14,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use check::check;
 pub(crate) use check::bytes;
+pub use check::check;
 use weir_abi::manifest::Manifest;
 
 /// A checked manifest, made for a machine.

@@ -53,7 +53,10 @@ fn complaints_name_the_line() {
         ("when_done = \"later\"", "1: unknown variant `later`"),
         ("\nwhen_don = \"stay\"", "2: unknown field `when_don`"),
         ("[[app]]\nname = \"a\"", "1: missing field `program`"),
-        ("[[app]]\nname = \"a\"\nprogram = \"p\"\n\n[[app]]\nname = \"a\"\nprogram = \"p\"", "6: a second application named a"),
+        (
+            "[[app]]\nname = \"a\"\nprogram = \"p\"\n\n[[app]]\nname = \"a\"\nprogram = \"p\"",
+            "6: a second application named a",
+        ),
         ("[[app]]\nname = \"a b\"\nprogram = \"p\"", "2: a name has 1 to 32"),
         ("[[app]]\nname = \"a\"\nprogram = \"init\"", "3: init is no program"),
         ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"12\"", "4: a size is a number"),
@@ -78,7 +81,10 @@ fn with_devices(devices: &str) -> String {
 fn devices_are_checked() {
     let cases = [
         ("[[app.device]]\nname = \"n\"", "5: a device has either id"),
-        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\naddress = \"0000:00:00.0\"", "5: a device has either id"),
+        (
+            "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\naddress = \"0000:00:00.0\"",
+            "5: a device has either id",
+        ),
         ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:00.0\"\nindex = 0", "5: a device has either id"),
         ("[[app.device]]\nname = \"n\"\nid = \"1af4\"", "6: an id looks like"),
         ("[[app.device]]\nname = \"n\"\nid = \"+af4:1041\"", "6: an id looks like"),
@@ -86,8 +92,14 @@ fn devices_are_checked() {
         ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:20.0\"", "6: an address looks like"),
         ("[[app.device]]\nname = \"stats\"\nid = \"1af4:1041\"", "5: the name stats is taken"),
         ("[[app.device]]\nname = \"core0\"\nid = \"1af4:1041\"", "5: the name core0 is taken"),
-        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"", "8: a second device"),
-        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"m\"\nid = \"1AF4:1041\"", "8: this device already belongs to a"),
+        (
+            "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"",
+            "8: a second device",
+        ),
+        (
+            "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"m\"\nid = \"1AF4:1041\"",
+            "8: this device already belongs to a",
+        ),
     ];
     for (devices, expected) in cases {
         let complaint = complaint(&with_devices(devices));

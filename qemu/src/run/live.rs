@@ -81,10 +81,14 @@ mod tests {
     #[test]
     fn the_line_sums_over_applications() {
         let app = App { rx_packets: 2, tx_packets: 1, ..App::default() };
-        let sleeper = App { rx_packets: 3, data_path_kernel_entries: 5, sleep_kernel_entries: 4, ..App::default() };
+        let sleeper =
+            App { rx_packets: 3, data_path_kernel_entries: 5, sleep_kernel_entries: 4, ..App::default() };
         let mut status = Status { faults: 6, apps: vec![app], ..Status::default() };
         assert_eq!(text(&status), "packets 2 in, 1 out · kernel entries on the data path 0 · faults 6");
         status.apps.push(sleeper);
-        assert!(text(&status).contains("packets 5 in, 1 out · kernel entries on the data path 5 (4 for sleeping)"));
+        assert!(
+            text(&status)
+                .contains("packets 5 in, 1 out · kernel entries on the data path 5 (4 for sleeping)")
+        );
     }
 }

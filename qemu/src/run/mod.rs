@@ -49,7 +49,10 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
         eprintln!("note: UDP port {} is busy, taking {port}", port::DEFAULT);
     }
     let config = config(options, machine, &system, port)?;
-    eprintln!("booting on {}: {} (QEMU {}, emulated CPU)", options.machine, config.machine.about, qemu.version);
+    eprintln!(
+        "booting on {}: {} (QEMU {}, emulated CPU)",
+        options.machine, config.machine.about, qemu.version
+    );
     let vm = Vm::start(&qemu, &config)?;
     let command = vm.command().to_vec();
     let (outcome, session) = Session::new(options, &system, port).watch(vm)?;
@@ -68,13 +71,19 @@ fn config(options: &RunOptions, machine: Machine, system: &System, port: u16) ->
     let mut extra = Vec::new();
     if let Some(file) = &options.pcap {
         let file = std::path::absolute(file)?;
-        let file = file.to_str().filter(|name| !name.contains(',')).context("QEMU cannot write a file of that name")?;
+        let file = file
+            .to_str()
+            .filter(|name| !name.contains(','))
+            .context("QEMU cannot write a file of that name")?;
         extra.extend(["-object".into(), format!("filter-dump,id=capture,netdev=n0,file={file}")]);
     }
     if options.gdb {
         let port = free_tcp_port()?;
         extra.extend(["-S".into(), "-gdb".into(), format!("tcp:127.0.0.1:{port}")]);
-        eprintln!("waiting for a debugger: gdb {} -ex 'target remote 127.0.0.1:{port}'", workspace::shown(&system.kernel));
+        eprintln!(
+            "waiting for a debugger: gdb {} -ex 'target remote 127.0.0.1:{port}'",
+            workspace::shown(&system.kernel)
+        );
     }
     Ok(Config {
         machine,
@@ -183,7 +192,8 @@ impl Session {
 
     fn see_ready(&mut self, ready: Ready) {
         let boot_ms = ready.boot_ns / 1_000_000;
-        self.live.print(&format!("ready: {} CPU(s), IOMMU {}, booted in {boot_ms} ms", ready.cpus, ready.iommu));
+        self.live
+            .print(&format!("ready: {} CPU(s), IOMMU {}, booted in {boot_ms} ms", ready.cpus, ready.iommu));
         self.live.print(&format!("in another terminal:  {}", self.greeting()));
         self.ready = Some(ready);
     }

@@ -68,7 +68,8 @@ impl Job {
 
     fn verdict(&self, output: String, end: Option<ExitStatus>) -> (Tally, Option<String>) {
         let Some(status) = end else {
-            let text = format!("{}\nended after {} s: too slow, or it hangs", last(&output), self.limit.as_secs());
+            let text =
+                format!("{}\nended after {} s: too slow, or it hangs", last(&output), self.limit.as_secs());
             return (Tally::of(false), Some(text));
         };
         let read = Tally::read(&output);

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::build::{APP_TARGET, KERNEL_TARGET};
 use crate::workspace;
 
 #[derive(Deserialize)]
@@ -38,11 +37,12 @@ pub(super) struct Extra {
 
 /// `[package.metadata.weir]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Weir {
-    /// It only builds for the guest.
-    #[serde(default)]
+    /// It only builds for the guest: an application.
     pub(super) guest: bool,
+    /// Its program only builds for the guest, its library is tested here: the kernel.
+    pub(super) guest_bin: bool,
 }
 
 /// The packages of the workspace.
@@ -61,20 +61,25 @@ pub(super) fn packages() -> Result<Vec<Package>> {
     Ok(metadata.packages)
 }
 
+/// Where a package can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Here.
+    Host,
+    /// Its library here, its program for the kernel's target.
+    Kernel,
+    /// For the applications' target.
+    Application,
+}
+
 impl Package {
-    /// Whether it only builds for the guest.
-    pub(super) fn is_guest(&self) -> bool {
-        self.metadata.as_ref().is_some_and(|extra| extra.weir.guest)
-    }
-
-    /// The kernel: its library is tested on the host, its program only builds for the guest.
-    pub(super) fn is_kernel(&self) -> bool {
-        self.name == "weir-kernel"
-    }
-
-    /// The target that its guest part is built for.
-    pub(super) fn guest_target(&self) -> &'static str {
-        if self.is_kernel() { KERNEL_TARGET } else { APP_TARGET }
+    /// Where it can be built.
+    pub(super) fn place(&self) -> Place {
+        match self.metadata.as_ref().map(|extra| &extra.weir) {
+            Some(Weir { guest: true, .. }) => Place::Application,
+            Some(Weir { guest_bin: true, .. }) => Place::Kernel,
+            _ => Place::Host,
+        }
     }
 
     pub(super) fn has_doctests(&self) -> bool {

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::job::{Job, Kind};
-use super::metadata::{self, Package};
+use super::metadata::{self, Package, Place};
+use crate::build::{APP_TARGET, KERNEL_TARGET};
 use crate::progress::Step;
 use crate::tools::Qemu;
 use crate::workspace;
@@ -59,32 +60,38 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-fn with_packages<'a>(start: &str, packages: impl Iterator<Item = &'a Package>, end: &str) -> Option<Vec<String>> {
+fn with_packages<'a>(
+    start: &str,
+    packages: impl Iterator<Item = &'a Package>,
+    end: &str,
+) -> Option<Vec<String>> {
     let names: Vec<String> = packages.flat_map(|package| ["-p".to_owned(), package.name.clone()]).collect();
     (!names.is_empty()).then(|| [words(start), names, words(end)].concat())
 }
 
+/// The packages that are built at `place`.
+fn at(packages: &[Package], place: Place) -> impl Iterator<Item = &Package> {
+    packages.iter().filter(move |package| package.place() == place)
+}
+
 /// Format, and lints for each target.
 fn checks(packages: &[Package]) -> Vec<Job> {
-    let deny = "-- -D warnings";
-    let host = packages.iter().filter(|package| !package.is_guest() && !package.is_kernel());
-    let kernel = packages.iter().filter(|package| package.is_kernel());
-    let apps = packages.iter().filter(|package| package.is_guest() && !package.is_kernel());
-    let target = |package: &Package| format!("clippy --locked --quiet --target {}", package.guest_target());
-    let on_kernel = kernel.clone().next().map(target).unwrap_or_default();
-    let on_apps = apps.clone().next().map(target).unwrap_or_default();
     let lints = [
-        ("clippy host", with_packages("clippy --locked --quiet --all-targets", host, deny)),
-        ("clippy kernel", with_packages(&on_kernel, kernel, deny)),
-        ("clippy apps", with_packages(&on_apps, apps, deny)),
+        ("clippy host", Place::Host, "--all-targets".to_owned()),
+        ("clippy kernel", Place::Kernel, format!("--target {KERNEL_TARGET}")),
+        ("clippy apps", Place::Application, format!("--target {APP_TARGET}")),
     ];
-    let mut jobs = vec![cargo_job("fmt", Kind::Check, words("fmt --all --check"))];
-    jobs.extend(lints.into_iter().filter_map(|(name, words)| Some(cargo_job(name, Kind::Check, words?))));
-    jobs
+    let job = |(name, place, options): (&str, Place, String)| {
+        let start = format!("clippy --locked --quiet {options}");
+        let words = with_packages(&start, at(packages, place), "-- -D warnings")?;
+        Some(cargo_job(name, Kind::Check, words))
+    };
+    let format = cargo_job("fmt", Kind::Check, words("fmt --all --check"));
+    [format].into_iter().chain(lints.into_iter().filter_map(job)).collect()
 }
 
 fn doc_tests(packages: &[Package]) -> Option<Job> {
-    let tested = packages.iter().filter(|package| !package.is_guest() && package.has_doctests());
+    let tested = at(packages, Place::Host).filter(|package| package.has_doctests());
     Some(cargo_job("doc", Kind::Tests, with_packages("test --locked --quiet --doc", tested, "")?))
 }
 
@@ -119,12 +126,11 @@ impl Artifact {
 
 /// Builds the test programs of all packages that can be tested here.
 fn test_programs(packages: &[Package]) -> Result<Vec<Artifact>> {
-    let kernel = packages.iter().filter(|package| package.is_kernel() && !package.is_guest());
-    let others = packages.iter().filter(|package| !package.is_guest() && !package.is_kernel());
     let start = "test --locked --no-run --message-format=json-render-diagnostics";
     let mut programs = Vec::new();
-    // Of the kernel only the library can be built for the host.
-    for arguments in [with_packages(start, kernel, "--lib"), with_packages(start, others, "")].into_iter().flatten() {
+    let library = with_packages(start, at(packages, Place::Kernel), "--lib");
+    let all = with_packages(start, at(packages, Place::Host), "");
+    for arguments in [library, all].into_iter().flatten() {
         programs.extend(build_tests(&arguments)?);
     }
     Ok(programs)

@@ -106,7 +106,8 @@ fn one_line_source(line: &str) -> Option<Source> {
 
 /// Reads the `Field: value` form; stanzas are separated by empty lines.
 fn stanzas(text: &str) -> Vec<Source> {
-    let text: String = text.lines().filter(|l| !l.starts_with('#')).flat_map(|l| [l.trim_end(), "\n"]).collect();
+    let text: String =
+        text.lines().filter(|l| !l.starts_with('#')).flat_map(|l| [l.trim_end(), "\n"]).collect();
     text.split("\n\n").filter_map(stanza).collect()
 }
 

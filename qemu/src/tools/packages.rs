@@ -278,6 +278,9 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         let root = unpacked.file("");
         assert!(text.starts_with("--library-path "), "{text}");
-        assert!(text.contains(&format!("{}usr/bin/tool -L {}share a b", root.display(), root.display())), "{text}");
+        assert!(
+            text.contains(&format!("{}usr/bin/tool -L {}share a b", root.display(), root.display())),
+            "{text}"
+        );
     }
 }

@@ -38,7 +38,7 @@ impl Config {
         }
         option(&mut words, "-serial", "chardev:console".into());
         option(&mut words, "-serial", "chardev:report".into());
-        option(&mut words, "-mon", "chardev=control,mode=control".into());
+        option(&mut words, "-qmp", "chardev:control".into());
         for (index, network) in self.networks.iter().enumerate() {
             self.add_network(&mut words, index, network);
         }
@@ -57,7 +57,11 @@ impl Config {
         let (kind, rest) = network.split_once(',').unwrap_or((network, ""));
         let comma = if rest.is_empty() { "" } else { "," };
         option(words, "-netdev", format!("{kind},id=n{index}{comma}{rest}"));
-        option(words, "-device", format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={slot},slot={slot}"));
+        option(
+            words,
+            "-device",
+            format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={slot},slot={slot}"),
+        );
         option(words, "-device", format!("{},bus=rp{index},netdev=n{index}", self.machine.nic));
     }
 }
