@@ -6,20 +6,24 @@ use weir_abi::device::DeviceInfo;
 use weir_abi::manifest::DeviceGrant;
 use weir_abi::{Error, Handle};
 use weir_init_logic::select::position;
-use weir_rt::{Device, Process, System};
+use weir_rt::{Device, Process, System, log};
 
 /// Every function, in bus order.
 pub(crate) struct Devices(Vec<Device>);
 
 impl Devices {
-    /// Opens them all.
-    pub(crate) fn open(system: System) -> Result<Devices, Error> {
+    /// Opens them all. Where the kernel refuses, the console still comes up, and says so.
+    pub(crate) fn open(system: System) -> Devices {
         let mut devices = Vec::new();
         loop {
             match Device::open(&system, devices.len() as u64) {
                 Ok(device) => devices.push(device),
-                Err(Error::NotFound) => return Ok(Devices(devices)),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error != Error::NotFound {
+                        log!("only {} PCI functions are usable: {error}", devices.len());
+                    }
+                    return Devices(devices);
+                }
             }
         }
     }

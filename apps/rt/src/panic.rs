@@ -19,7 +19,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     static IS_PANICKING: AtomicBool = AtomicBool::new(false);
     // A panic while telling of one: say no more.
     if !IS_PANICKING.swap(true, Ordering::Relaxed) {
-        log!("{info}");
+        match info.location() {
+            Some(location) => log!("panicked at {location}: {}", info.message()),
+            None => log!("panicked: {}", info.message()),
+        }
         log_backtrace();
     }
     process::exit(PANIC_CODE)

@@ -11,17 +11,27 @@ struct Line {
     is_bound: bool,
 }
 
+/// What the world does while the program sleeps.
+type Meanwhile = Box<dyn FnMut() + Send>;
+
 /// The interrupt messages of one device; clones are the same.
 #[derive(Clone)]
 pub struct Interrupts {
     lines: Arc<Mutex<Vec<Line>>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
 
 impl Interrupts {
     /// `count` messages, all masked.
     #[must_use]
     pub fn new(count: u16) -> Interrupts {
-        Interrupts { lines: Arc::new(Mutex::new(vec![Line::default(); usize::from(count)])) }
+        let lines = vec![Line::default(); usize::from(count)];
+        Interrupts { lines: Arc::new(Mutex::new(lines)), meanwhile: Arc::default() }
+    }
+
+    /// Sets what happens whenever the program sleeps in [`Interrupt::wait`]; `None` for nothing.
+    pub fn set_meanwhile(&self, act: Option<Meanwhile>) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
     /// What a device does to raise message `index`; nothing where it is masked or does not exist.
@@ -73,8 +83,14 @@ impl Interrupt for SimInterrupt {
         self.interrupts.with(self.index, |line| line.is_unmasked = false).ok_or(Error::Gone)
     }
 
-    /// Nothing happens while the one thread sleeps, so an unchanged count means that the deadline passes.
+    /// Only [`Interrupts::set_meanwhile`] happens while the one thread sleeps; a count that this leaves as it was
+    /// means that the deadline passes.
     fn wait(&self, seen: u64, _deadline_ns: u64) -> Result<u64, Error> {
+        if self.count() == seen
+            && let Some(act) = &mut *self.interrupts.meanwhile.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            act();
+        }
         let count = self.count();
         if count == seen { Err(Error::TimedOut { limit_us: 0 }) } else { Ok(count) }
     }

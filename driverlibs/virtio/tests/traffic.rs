@@ -95,6 +95,16 @@ fn a_sleeper_wakes_for_every_frame() {
             assert_eq!(rig.forward(), Ok(1));
         }
         assert_eq!(rig.rx.wait(0), Ok(false), "all were taken");
+
+        let device = rig.device.clone();
+        let arrive = move || assert!(device.model().deliver(&frame(7, 64)));
+        rig.device.model().interrupts().set_meanwhile(Some(Box::new(arrive)));
+        for number in 0..100 {
+            assert_eq!(rig.rx.wait(u64::MAX), Ok(true), "a frame came during the sleep");
+            assert_eq!(rig.forward(), Ok(1));
+            assert_eq!(rig.device.model().interrupts().count(0), number + 1, "one interrupt per sleep");
+        }
+        rig.device.model().interrupts().set_meanwhile(None);
     }
 }
 

@@ -1,0 +1,119 @@
+//! Owns a virtio network device and answers ARP, ping and UDP echo (port 7).
+//!
+//! **Invariant: no packet enters the kernel.** On a granted core the data path polls and the kernel is not
+//! entered at all; on a shared one it sleeps when idle, one entry per sleep.
+//!
+//! Reading order: [`words`] (what it is told) · this file (set-up) · [`data_path`] · [`watch`] (what is looked
+//! at between packets) · [`rogue`] (the attack that shows that the device is confined).
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod data_path;
+mod rogue;
+mod watch;
+mod words;
+
+use weir_abi::page::IommuMode;
+use weir_abi::stats::Stats;
+use weir_hal::DmaWindow;
+use weir_net::{EchoResponder, MacAddress};
+use weir_pool::Pool;
+use weir_rt::hal::{Function, TscClock, Window};
+use weir_rt::{Core, Env, GrantError, kernel_page, log, process, thread};
+use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
+
+use crate::data_path::DataPath;
+use crate::watch::Watch;
+use crate::words::Words;
+
+weir_rt::entry!(main);
+
+/// Buffers for both rings, and as many again: one large page.
+const POOL_BYTES: usize = 2 << 20;
+/// Deep enough for the vector instructions of a debug build, too.
+const STACK_BYTES: u64 = 256 << 10;
+
+/// Why the application ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Words(#[from] words::BadWord),
+    #[error("{0}")]
+    Grant(#[from] GrantError),
+    #[error("kernel: {0}")]
+    Kernel(#[from] weir_rt::Error),
+    #[error("nic: {0}")]
+    Nic(#[from] weir_virtio::Error),
+    #[error("nic: {0}")]
+    Host(#[from] weir_hal::Error),
+    #[error("nic: it has no MAC address")]
+    NoMac,
+}
+
+/// The device and what goes with it.
+struct Nic {
+    net: Net<Function>,
+    rx: RxQueue<Function>,
+    tx: TxQueue<Function>,
+    pool: Pool,
+}
+
+fn main(mut env: Env) -> Result<(), Failure> {
+    let words = Words::parse(env.args())?;
+    let stats = env.stats()?;
+    let function = Function::new(env.device("nic")?)?;
+    let core = if words.sleep { None } else { env.core("core0").ok() };
+    let work = move |is_alone| serve(function, &words, stats, is_alone);
+    match core {
+        Some(core) => serve_on(&core, work),
+        None => work(false),
+    }
+}
+
+/// Runs `work` on a core of its own; the process ends with it.
+fn serve_on(
+    core: &Core,
+    work: impl FnOnce(bool) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let thread = thread::spawn(STACK_BYTES, Some(core), move || {
+        if let Err(failure) = work(true) {
+            log!("{failure}");
+            process::exit(1)
+        }
+    })?;
+    thread.join();
+    Ok(())
+}
+
+/// Opens the device and answers packets until something fails. `is_alone`: nothing else runs on this core.
+fn serve(function: Function, words: &Words, stats: &'static Stats, is_alone: bool) -> Result<(), Failure> {
+    let mut nic = Nic::open(function, !is_alone)?;
+    let mac = MacAddress(nic.net.read_mac()?.ok_or(Failure::NoMac)?);
+    let canary = if words.bad_descriptor { Some(rogue::attack(&mut nic)?) } else { None };
+    if canary.is_none() {
+        nic.start()?;
+    }
+    let iommu = IommuMode::from_number(kernel_page().iommu_mode).name();
+    let manner = if is_alone { "polling a core of its own" } else { "sleeping when idle" };
+    log!("answering for {} at {mac}, {manner}; iommu {iommu}", words.network);
+    let responder = EchoResponder::new(mac, words.network);
+    let watch = Watch::new(stats, canary);
+    DataPath::new(nic, responder, watch, words.crash_after).run(is_alone)
+}
+
+impl Nic {
+    fn open(function: Function, interrupt: bool) -> Result<Nic, Failure> {
+        let options = Options { interrupt, ..Options::default() };
+        let (net, rx, tx) = Net::open(function, &Window, &TscClock, &options)?;
+        let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
+        Ok(Nic { net, rx, tx, pool })
+    }
+
+    /// Starts the device, or starts it again.
+    fn start(&mut self) -> Result<(), Failure> {
+        Ok(self.net.start(&mut self.rx, &mut self.tx, &mut self.pool, &TscClock)?)
+    }
+}

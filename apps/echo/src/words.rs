@@ -1,0 +1,52 @@
+//! What the manifest's `args` say.
+
+use alloc::string::String;
+
+use weir_net::Ipv4Network;
+
+/// The words, understood.
+#[derive(Clone, Debug)]
+pub(crate) struct Words {
+    /// The address to answer for.
+    pub(crate) network: Ipv4Network,
+    /// Crash on purpose after that many answers.
+    pub(crate) crash_after: Option<u64>,
+    /// Give the device addresses it must not reach.
+    pub(crate) bad_descriptor: bool,
+    /// Sleep when idle, even with a core of its own.
+    pub(crate) sleep: bool,
+}
+
+/// A word that means nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadWord {
+    #[error(
+        "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, not `{0}`"
+    )]
+    Address(String),
+    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, sleep")]
+    Unknown(String),
+}
+
+impl Words {
+    pub(crate) fn parse(words: &[String]) -> Result<Words, BadWord> {
+        let mut words = words.iter();
+        let address = words.next().map_or("", String::as_str);
+        let network = address.parse().map_err(|_| BadWord::Address(address.into()))?;
+        let mut parsed = Words { network, crash_after: None, bad_descriptor: false, sleep: false };
+        for word in words {
+            parsed.take(word).ok_or_else(|| BadWord::Unknown(word.clone()))?;
+        }
+        Ok(parsed)
+    }
+
+    fn take(&mut self, word: &str) -> Option<()> {
+        match (word, word.strip_prefix("crash-after=")) {
+            ("bad-descriptor", _) => self.bad_descriptor = true,
+            ("sleep", _) => self.sleep = true,
+            (_, Some(number)) => self.crash_after = Some(number.parse().ok()?),
+            _ => return None,
+        }
+        Some(())
+    }
+}
