@@ -24,8 +24,16 @@ pub(super) struct Package {
 /// A library, program or test of a package.
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
+    pub(super) name: String,
     pub(super) kind: Vec<String>,
     pub(super) doctest: bool,
+    pub(super) test: bool,
+}
+
+impl Target {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|other| other == kind)
+    }
 }
 
 /// `[package.metadata]`.
@@ -39,9 +47,9 @@ pub(super) struct Extra {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Weir {
-    /// It only builds for the guest: an application.
+    /// It is for applications: its program only builds for the guest.
     pub(super) guest: bool,
-    /// Its program only builds for the guest, its library is tested here: the kernel.
+    /// It is the kernel: its program only builds for the guest.
     pub(super) guest_bin: bool,
 }
 
@@ -66,9 +74,9 @@ pub(super) fn packages() -> Result<Vec<Package>> {
 pub(super) enum Place {
     /// Here.
     Host,
-    /// Its library here, its program for the kernel's target.
+    /// For the kernel's target; only its library's tests here.
     Kernel,
-    /// For the applications' target.
+    /// For the applications' target; only its library's tests here.
     Application,
 }
 
@@ -83,7 +91,16 @@ impl Package {
     }
 
     pub(super) fn has_doctests(&self) -> bool {
-        self.targets.iter().any(|target| target.doctest && target.kind.iter().any(|kind| kind == "lib"))
+        self.targets.iter().any(|target| target.doctest && target.is("lib"))
+    }
+
+    pub(super) fn has_library_tests(&self) -> bool {
+        self.targets.iter().any(|target| target.test && target.is("lib"))
+    }
+
+    /// Its test programs beside the library.
+    pub(super) fn test_targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter(|target| target.is("test")).map(|target| target.name.as_str())
     }
 
     pub(super) fn folder(&self) -> &Path {

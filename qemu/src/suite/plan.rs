@@ -70,7 +70,7 @@ fn with_packages<'a>(
 }
 
 /// The packages that are built at `place`.
-fn at(packages: &[Package], place: Place) -> impl Iterator<Item = &Package> {
+fn at(packages: &[Package], place: Place) -> impl Iterator<Item = &Package> + Clone {
     packages.iter().filter(move |package| package.place() == place)
 }
 
@@ -124,28 +124,30 @@ impl Artifact {
     }
 }
 
-/// Builds the test programs of all packages that can be tested here.
+/// Builds the test programs of all packages. Libraries only as tests: one for the guest need not build for the
+/// host otherwise.
 fn test_programs(packages: &[Package]) -> Result<Vec<Artifact>> {
+    let step = Step::begin("building the tests");
     let start = "test --locked --no-run --message-format=json-render-diagnostics";
+    let libraries = packages.iter().filter(|package| package.has_library_tests());
+    let others = at(packages, Place::Host).filter(|package| package.test_targets().next().is_some());
+    let named: Vec<&str> = others.clone().flat_map(Package::test_targets).collect();
+    let named: String = named.iter().map(|name| format!("--test {name} ")).collect();
     let mut programs = Vec::new();
-    let library = with_packages(start, at(packages, Place::Kernel), "--lib");
-    let all = with_packages(start, at(packages, Place::Host), "");
-    for arguments in [library, all].into_iter().flatten() {
-        programs.extend(build_tests(&arguments)?);
+    for arguments in [with_packages(start, libraries, "--lib"), with_packages(start, others, &named)] {
+        programs.extend(build_tests(&arguments.unwrap_or_default(), &step)?);
     }
+    step.done();
     Ok(programs)
 }
 
-fn build_tests(arguments: &[String]) -> Result<Vec<Artifact>> {
-    let step = Step::begin("building the tests");
+fn build_tests(arguments: &[String], step: &Step) -> Result<Vec<Artifact>> {
     let output =
         workspace::cargo().args(arguments).stdin(Stdio::null()).output().context("cannot run cargo")?;
     if !output.status.success() {
-        drop(step);
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        step.print(String::from_utf8_lossy(&output.stderr).trim());
         bail!("the tests do not build");
     }
-    step.done();
     let messages = String::from_utf8(output.stdout)?;
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
     Ok(artifacts.filter(|artifact| artifact.profile.test && artifact.executable.is_some()).collect())

@@ -27,13 +27,12 @@ pub(crate) struct Setup {
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
-    extra: Vec<String>,
 }
 
 impl Setup {
     /// A machine with the manifest `qemu/tests/manifests/NAME.toml`.
     pub(crate) fn new(manifest: &'static str) -> Setup {
-        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![], extra: vec![] }
+        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![] }
     }
 
     pub(crate) fn machine(self, machine: &'static str) -> Setup {
@@ -51,12 +50,6 @@ impl Setup {
     /// Adds a network device, the next in bus order.
     pub(crate) fn network(mut self, network: String) -> Setup {
         self.networks.push(network);
-        self
-    }
-
-    /// Adds a device.
-    pub(crate) fn device(mut self, device: &str) -> Setup {
-        self.extra.extend(["-device".into(), device.into()]);
         self
     }
 
@@ -79,7 +72,7 @@ impl Setup {
             bundle: system.bundle.clone(),
             append: String::new(),
             networks: self.networks,
-            extra: self.extra,
+            extra: vec![],
         };
         Guest::start(&config, Symbols::new(&system))
     }

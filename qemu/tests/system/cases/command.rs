@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use weir_runner::{port, workspace};
 
 use super::Case;
@@ -17,8 +19,12 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("command::help_names_every_choice", help_names_every_choice),
     ("command::documented_commands_exist", documented_commands_exist),
     ("command::timeout_ends_well_and_counts", timeout_ends_well_and_counts),
+    ("command::a_killed_run_leaves_no_qemu", a_killed_run_leaves_no_qemu),
+    ("command::a_terminated_run_ends_the_guest_first", a_terminated_run_ends_the_guest_first),
     ("command::a_busy_default_port_is_replaced", a_busy_default_port_is_replaced),
 ];
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn weir(arguments: &[&str]) -> Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_weir"))
@@ -56,7 +62,7 @@ fn a_wrong_manifest_is_named_with_its_line() -> Result<()> {
     fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"echo\"\nmemory = \"much\"\n")?;
     refused(&["image", "--manifest", &file.display().to_string()], "wrong.toml:4: ")?;
     fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"no-such-program\"\n")?;
-    refused(&["image", "--manifest", &file.display().to_string()], "no-such-program")
+    refused(&["run", "--manifest", &file.display().to_string()], "no-such-program")
 }
 
 fn a_busy_port_is_refused() -> Result<()> {
@@ -124,6 +130,65 @@ fn timeout_ends_well_and_counts() -> Result<()> {
     ensure!(counters["owners"][0]["name"] == "echo", "{counters}");
     ensure!(counters["command"].as_array().is_some_and(|words| words.len() > 10), "{counters}");
     Ok(())
+}
+
+/// A started `weir run` of a system that needs no device, and its QEMU's process number.
+fn running() -> Result<(Child, u32)> {
+    let manifest = workspace::root().join("qemu/tests/manifests/idle.toml");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--manifest", &manifest.display().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        if let Some(qemu) = qemu_of(child.id()) {
+            return Ok((child, qemu));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    bail!("weir run started no QEMU")
+}
+
+/// The QEMU that process `parent` started: the child whose command line has a `-kernel`.
+fn qemu_of(parent: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|process: &u32| {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+        // After the name in parentheses: state, parent.
+        let is_child =
+            read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::parse)
+                == Some(Ok(parent));
+        is_child && read("cmdline").split('\0').any(|word| word == "-kernel")
+    })
+}
+
+fn is_gone(process: u32) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while Path::new("/proc").join(process.to_string()).exists() {
+        ensure!(Instant::now() < deadline, "QEMU is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn a_killed_run_leaves_no_qemu() -> Result<()> {
+    let (mut child, qemu) = running()?;
+    child.kill()?;
+    child.wait()?;
+    is_gone(qemu)
+}
+
+fn a_terminated_run_ends_the_guest_first() -> Result<()> {
+    let (mut child, qemu) = running()?;
+    // Time for the guest to become ready; earlier there is nobody to power it off.
+    std::thread::sleep(Duration::from_secs(4));
+    ensure!(Command::new("kill").arg(child.id().to_string()).status()?.success(), "kill failed");
+    let status = child.wait()?;
+    ensure!(status.code() == Some(0), "weir run ended with {status}");
+    is_gone(qemu)
 }
 
 fn a_busy_default_port_is_replaced() -> Result<()> {

@@ -6,7 +6,7 @@
 mod frames;
 
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -31,7 +31,9 @@ pub(crate) struct Peer {
 impl Peer {
     /// Opens its socket, in a folder that goes with it.
     pub(crate) fn new() -> Result<Peer> {
-        let folder = tempfile::Builder::new().prefix("weir-").tempdir()?;
+        remove_orphans();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("peer"))?;
         socket.set_write_timeout(Some(LIMIT))?;
         Ok(Peer { folder, socket, guest: None })
@@ -169,6 +171,21 @@ impl Peer {
             }
         }
         Ok(false)
+    }
+}
+
+/// Start of the names of the folders, which goes on with the process's number.
+const PREFIX: &str = "weir-peer-";
+
+/// Removes the folders of processes that were killed before they could.
+fn remove_orphans() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Somebody else's, or removed meanwhile: not ours to care about.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
