@@ -196,6 +196,19 @@ pub(crate) fn allocate_interrupt(
     unit(index)?.lock().allocate_interrupt(route).map_err(caller_error)
 }
 
+/// Whether the machine's devices are confined.
+pub(crate) fn is_on() -> bool {
+    UNITS.is_completed()
+}
+
+/// Lets I/O interrupt controller `id` raise `vector` on the first CPU; `None` where no unit covers it.
+pub(crate) fn allocate_line(id: u8, vector: u8) -> Option<InterruptHandle> {
+    let units = UNITS.get()?;
+    let (unit, requester) = units.table.unit_of_io_apic(id, &Hierarchy)?;
+    let route = InterruptRoute { requester, vector, apic_id: cpus::apic_id(0), trigger: vtd::Trigger::Edge };
+    units.units.get(unit.index)?.lock().allocate_interrupt(route).ok()
+}
+
 /// Takes an interrupt away; when this has returned, it no longer arrives.
 pub(crate) fn free_interrupt(index: usize, handle: InterruptHandle) -> Result<(), Error> {
     unit(index)?.lock().free_interrupt(handle).map_err(caller_error)
@@ -208,7 +221,10 @@ pub(crate) fn handle_fault_interrupt() {
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
         let mut faults: FixedVec<Fault, BATCH> = FixedVec::new();
-        let drained = unit.lock().drain_faults(|fault| drop(faults.push(fault)));
+        let drained = unit.lock().drain_faults(|fault| {
+            // What does not fit is recorded again, or counted as an overflow by the unit.
+            let _ = faults.push(fault);
+        });
         for fault in faults {
             device::deliver_fault(index, fault, drained.is_overflow);
         }

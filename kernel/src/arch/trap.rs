@@ -7,6 +7,7 @@ use weir_abi::layout::USER_END;
 
 use super::local::{is_installed, local};
 use super::{apic, cpu, idt};
+use crate::console;
 use crate::cpus;
 use crate::mm::{tlb, user};
 use crate::object::interrupt;
@@ -82,6 +83,10 @@ fn interrupt(vector: u8) {
         apic::IOMMU => {
             count(|c| &c.devices);
             crate::iommu::handle_fault_interrupt();
+        }
+        apic::CONSOLE => {
+            count(|c| &c.devices);
+            console::received();
         }
         _ => {
             count(|c| &c.devices);
