@@ -23,7 +23,7 @@ use crate::arch::cpu::features;
 use crate::arch::{apic, time};
 use crate::boot::acpi::Tables;
 use crate::mm::address::{Direct, PhysAddr, PhysRange};
-use crate::mm::{ram, vmap};
+use crate::mm::{ram, tlb, vmap};
 use crate::object::device;
 use crate::pci::{self, Hierarchy};
 use crate::sync::Lock;
@@ -216,13 +216,13 @@ pub(crate) fn free_interrupt(index: usize, handle: InterruptHandle) -> Result<()
 
 /// A unit has recorded faults: tells whom they concern.
 pub(crate) fn handle_fault_interrupt() {
-    /// Records taken from a unit at a time; those left over raise the next interrupt.
-    const BATCH: usize = 64;
+    /// The most records a unit has (CAP.NFR).
+    const RECORDS: usize = 256;
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
-        let mut faults: FixedVec<Fault, BATCH> = FixedVec::new();
+        let mut faults: FixedVec<Fault, RECORDS> = FixedVec::new();
         let drained = unit.lock().drain_faults(|fault| {
-            // What does not fit is recorded again, or counted as an overflow by the unit.
+            // Each record is reported once, so all fit.
             let _ = faults.push(fault);
         });
         for fault in faults {
@@ -340,6 +340,7 @@ impl Clock for UnitClock {
         time::now_ns() / 1000
     }
     fn spin(&self) {
+        tlb::serve();
         core::hint::spin_loop();
     }
 }

@@ -113,6 +113,14 @@ pub(crate) fn idle(stack_top: u64) -> ! {
     }
 }
 
+/// Makes supervisor accesses to user pages fault, where the CPU has SMAP.
+pub(crate) fn forbid_user_access() {
+    if features().smap {
+        // SAFETY: the CPU has the instruction; it clears a flag of this CPU.
+        unsafe { core::arch::asm!("clac", options(nomem, nostack)) };
+    }
+}
+
 /// Stops this CPU for good.
 pub(crate) fn halt() -> ! {
     loop {

@@ -27,6 +27,8 @@ pub(super) extern "C" fn from_user(frame: *mut Frame) -> ! {
     let thread = unsafe { Thread::of_frame(frame) };
     // SAFETY: while the thread is in the kernel nobody else uses its frame.
     let vector = unsafe { (*frame).vector };
+    // A system call clears the flag that lifts SMAP by itself; an interrupt leaves it as the user had it.
+    cpu::forbid_user_access();
     let counters = thread.counters();
     match vector {
         idt::SYSCALL => {
@@ -38,7 +40,6 @@ pub(super) extern "C" fn from_user(frame: *mut Frame) -> ! {
             Thread::count(&counters.interrupts);
             interrupt(vector as u8);
         }
-        NMI => panic::stop_if_panicking(),
         _ => {
             Thread::count(&counters.exceptions);
             count(|c| &c.exceptions);
@@ -59,10 +60,19 @@ pub(super) extern "C" fn from_kernel(frame: *mut Frame) {
             interrupt(frame.vector as u8);
             sched::resume()
         }
-        NMI => panic::stop_if_panicking(),
         PAGE_FAULT if Cr2::read_raw() < USER_END && user::recover(frame.rip).is_some() => {
             frame.rip = user::recover(frame.rip).unwrap_or(0);
         }
+        _ => panic::exception(frame, Cr2::read_raw()),
+    }
+}
+
+/// An exception that may come at any moment, on a stack of its own; GS may be the user's.
+pub(super) extern "C" fn from_anywhere(frame: *mut Frame) {
+    // SAFETY: the stub passes the frame it just pushed.
+    let frame = unsafe { &*frame };
+    match frame.vector {
+        NMI => panic::stop_if_panicking(),
         _ => panic::exception(frame, Cr2::read_raw()),
     }
 }
