@@ -197,10 +197,12 @@ impl SplitQueue {
     #[inline]
     pub(crate) fn take(&mut self) -> Result<Completed, Violation> {
         let used = self.used.ring.load(self.taken.0);
-        let unknown = Violation::UsedId { id: used.id() };
-        let id = u16::try_from(used.id()).ok().filter(|&id| id < self.entries).ok_or(unknown)?;
-        let buffer = self.in_flight.at(id).take().ok_or(unknown)?;
-        self.give_back_id(id);
+        if used.id() >= self.entries.into() {
+            return Err(Violation::UsedId { id: used.id() });
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "below `entries`, just checked")]
+        let id = used.id() as u16;
+        let buffer = self.take_from(id)?;
         Ok(Completed { buffer, len: used.len() })
     }
 
@@ -209,15 +211,15 @@ impl SplitQueue {
     #[inline]
     pub(crate) fn take_in_order(&mut self) -> Result<InFlight, Violation> {
         let id = *self.ids.at(self.taken.0);
-        let buffer = self.in_flight.at(id).take().ok_or(Violation::UsedId { id: id.into() })?;
-        self.give_back_id(id);
-        Ok(buffer)
+        self.take_from(id)
     }
 
     #[inline]
-    fn give_back_id(&mut self, id: u16) {
+    fn take_from(&mut self, id: u16) -> Result<InFlight, Violation> {
+        let buffer = self.in_flight.at(id).take().ok_or(Violation::UsedId { id: id.into() })?;
         *self.ids.at(self.taken.0) = id;
         self.taken = self.taken.plus(1);
+        Ok(buffer)
     }
 
     /// Asks for no interrupt: with event indices, for one that is 2¹⁶ buffers away (§2.7.7). Called once per
