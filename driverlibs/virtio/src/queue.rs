@@ -111,9 +111,8 @@ impl SplitQueue {
         }
     }
 
-    /// Makes it as new for a device that has been reset, and that agreed on `features`. Buffers the device had go
-    /// back to `pool`.
-    pub(crate) fn restart(&mut self, pool: &mut Pool, features: Features) {
+    /// Makes it as new for a device that has been reset. Buffers the device had go back to `pool`.
+    pub(crate) fn empty(&mut self, pool: &mut Pool) {
         for id in 0..self.entries {
             if let Some(buffer) = self.in_flight.at(id).take() {
                 pool.put(buffer.complete_empty());
@@ -123,11 +122,16 @@ impl SplitQueue {
         self.added = Position::default();
         self.published = Position::default();
         self.taken = Position::default();
-        self.has_event_index = features.contains(Features::EVENT_IDX);
         self.available.index.store_release(0);
         self.used.flags.store_release(0);
         self.used.index.store_release(0);
         self.used.avail_event.store_release(0);
+    }
+
+    /// Takes over what device and driver agreed on, before the device runs.
+    pub(crate) fn set_features(&mut self, features: Features) {
+        self.has_event_index = features.contains(Features::EVENT_IDX);
+        self.available.flags.store_release(0);
         self.silence();
     }
 
