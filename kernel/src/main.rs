@@ -26,6 +26,7 @@ mod log;
 mod mm;
 mod object;
 mod panic;
+mod pci;
 mod power;
 mod sched;
 mod sync;

@@ -50,16 +50,23 @@ pub fn kernel(profile: Profile) -> Result<PathBuf> {
     Ok(output(KERNEL_TARGET, profile, "weir-kernel"))
 }
 
+/// Checks that the sources of the programs `names` exist.
+///
+/// # Errors
+/// The first that does not.
+pub fn check_programs(names: &[&str]) -> Result<()> {
+    let is_missing = |name: &&&str| !workspace::root().join("apps").join(name).join("Cargo.toml").is_file();
+    match names.iter().find(is_missing) {
+        Some(name) => bail!("there is no program {name} (no folder apps/{name})"),
+        None => Ok(()),
+    }
+}
+
 /// Builds the programs `names` (package `weir-NAME`, binary `NAME`) and returns their files in that order.
 ///
 /// # Errors
-/// One does not exist or does not build; the compiler's messages have been printed.
+/// One does not build; the compiler's messages have been printed.
 pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
-    for name in names {
-        if !workspace::root().join("apps").join(name).join("Cargo.toml").is_file() {
-            bail!("there is no program {name} (no folder apps/{name})");
-        }
-    }
     let packages: Vec<String> = names.iter().map(|name| format!("weir-{name}")).collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     build("building the applications", &packages, APP_TARGET, profile)?;
@@ -98,7 +105,6 @@ fn run(what: &str, cargo: &mut Command) -> Result<()> {
         step.done();
         return Ok(());
     }
-    drop(step);
-    eprintln!("{}", said.join("\n"));
+    step.print(&said.join("\n"));
     bail!("{what} failed")
 }

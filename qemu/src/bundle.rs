@@ -7,7 +7,6 @@ use object::elf::{FileHeader64, PT_NULL, SHN_UNDEF};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, U16, U64};
 use weir_abi::bundle::{ENTRY_NAME_BYTES, Entry, Header, MAGIC, VERSION};
-use weir_abi::layout::PAGE_BYTES;
 use zerocopy::IntoBytes;
 
 /// The bundle with `files`: (name, contents).
@@ -38,8 +37,12 @@ pub fn write(files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
     Ok(bundle)
 }
 
+/// [`weir_abi::layout::PAGE_BYTES`] as a length on this side.
+const PAGE: usize = 4096;
+const _: () = assert!(PAGE as u64 == weir_abi::layout::PAGE_BYTES);
+
 fn page_end(bytes: usize) -> usize {
-    bytes.next_multiple_of(PAGE_BYTES as usize)
+    bytes.next_multiple_of(PAGE)
 }
 
 fn padded(name: &str) -> Result<[u8; ENTRY_NAME_BYTES]> {
@@ -86,7 +89,7 @@ mod tests {
         for (name, contents) in &files {
             assert_eq!(find(&bundle, name), Some(contents.as_slice()), "{name}");
         }
-        assert!(entries(&bundle).unwrap().iter().all(|entry| entry.offset.get() % PAGE_BYTES == 0));
+        assert!(entries(&bundle).unwrap().iter().all(|entry| entry.offset.get() % PAGE as u64 == 0));
         assert_eq!(find(&bundle, "other"), None);
     }
 

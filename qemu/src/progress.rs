@@ -38,6 +38,14 @@ impl Step {
         }
     }
 
+    /// Prints above it.
+    pub fn print(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// Reports its end.
     pub fn done(self) {
         if let Some(bar) = &self.bar {

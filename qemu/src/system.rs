@@ -42,9 +42,10 @@ impl System {
     /// As [`System::build`].
     pub fn from_manifest(path: &Path, cpus: u32, profile: Profile) -> Result<System> {
         let checked = manifest::read(path, cpus)?;
-        let kernel = build::kernel(profile)?;
         let mut names = vec![weir_abi::bundle::INIT];
         names.extend(checked.programs());
+        build::check_programs(&names)?;
+        let kernel = build::kernel(profile)?;
         let files = build::programs(&names, profile)?;
         let file_of = |program: &str| Some(files[names.iter().position(|name| *name == program)?].clone());
 

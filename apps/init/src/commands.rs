@@ -160,7 +160,7 @@ impl Supervisor {
 }
 
 fn help() -> String {
-    let mut table = Table::new([("COMMAND", Align::Left), ("", Align::Left)]);
+    let mut table = Table::new([("COMMAND", Align::Left), ("WHAT IT DOES", Align::Left)]);
     for (words, meaning) in &HELP {
         table.row([words, meaning]);
     }

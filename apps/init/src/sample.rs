@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use weir_abi::info::{CpuInfo, ProcessInfo};
-use weir_rt::System;
 use weir_rt::clock::now_ns;
+use weir_rt::{System, kernel_page};
 
 use crate::app::App;
 
@@ -18,7 +18,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn take(system: System, apps: &[App]) -> Sample {
-        let cpus = (0..).map_while(|cpu| system.info(cpu).ok()).collect();
+        let cpus = (0..kernel_page().cpus).filter_map(|cpu| system.info(cpu.into()).ok()).collect();
         Sample { time_ns: now_ns(), cpus, processes: apps.iter().map(App::info).collect() }
     }
 

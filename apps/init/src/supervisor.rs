@@ -3,6 +3,7 @@
 //! **Invariant: the event's counter is read before looking for work**, so whatever happens meanwhile ends the
 //! sleep. Nothing here blocks on an application.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use weir_abi::Error;
@@ -51,7 +52,7 @@ impl Supervisor {
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
-            devices: Devices::open(system)?,
+            devices: Devices::open(system),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
             console: Console::new(system),
@@ -89,9 +90,9 @@ impl Supervisor {
                 self.start(index);
             }
         }
-        match self.console.read_lines() {
-            Ok(lines) => lines.iter().for_each(|line| self.obey(line)),
-            Err(error) => log!("the console cannot be read: {error}"),
+        // One line at a time: another may be there already, which the counter will not tell again.
+        while let Some(line) = self.read_line() {
+            self.obey(&line);
         }
         if now_ns() >= self.next_status_ns {
             self.next_status_ns = now_ns().saturating_add(STATUS_NS);
@@ -99,6 +100,17 @@ impl Supervisor {
             self.samples[1] = Sample::take(self.system, &self.apps);
             self.report_status();
         }
+    }
+
+    /// A line from the console, unless the machine is about to end.
+    fn read_line(&mut self) -> Option<String> {
+        if self.is_power_off_wanted {
+            return None;
+        }
+        self.console.read_line().unwrap_or_else(|error| {
+            log!("the console cannot be read: {error}");
+            None
+        })
     }
 
     /// Starts an application, or says why not.

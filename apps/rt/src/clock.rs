@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weir_abi::Error;
 use weir_abi::call::EVENT_WAIT;
 
 use crate::call::call;
@@ -52,9 +51,8 @@ pub fn now_ns() -> u64 {
 /// Sleeps until `deadline_ns` on the clock of [`now_ns`].
 pub fn sleep_until(deadline_ns: u64) {
     while now_ns() < deadline_ns {
-        // SAFETY: sleeping touches no memory. It ends by `TimedOut`, as there is no event to end it otherwise.
-        let result = unsafe { call(EVENT_WAIT, [0, 0, deadline_ns, 0, 0, 0]) };
-        debug_assert_eq!(result, Err(Error::TimedOut));
+        // SAFETY: sleeping touches no memory. Whatever it answers, the clock decides.
+        let _ = unsafe { call(EVENT_WAIT, [0, 0, deadline_ns, 0, 0, 0]) };
     }
 }
 

@@ -90,11 +90,11 @@ impl System {
     pub fn read_log(&self, from: u64, buffer: &mut [u8]) -> Result<(u64, usize), Error> {
         let arguments = [Handle::SYSTEM.0, from, buffer.as_mut_ptr() as u64, buffer.len() as u64, 0, 0];
         // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
-        let bytes = to_usize(unsafe { call(LOG_READ, arguments) }?).min(buffer.len());
+        let bytes = to_usize(unsafe { call(LOG_READ, arguments) }?).min(buffer.len().saturating_sub(8));
         let (position, _) = buffer.split_first_chunk::<8>().ok_or(Error::BadArgument)?;
         let position = u64::from_le_bytes(*position);
-        buffer.copy_within(8.min(bytes)..bytes, 0);
-        Ok((position, bytes.saturating_sub(8)))
+        buffer.copy_within(8.., 0);
+        Ok((position, bytes))
     }
 
     /// Reads what a serial port received so far: `console_read`. May be nothing.

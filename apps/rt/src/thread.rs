@@ -31,10 +31,10 @@ impl Thread {
     }
 }
 
-/// Where stacks lie: between the program area and the end of user space, where the kernel places nothing.
-const STACKS_START: u64 = PROGRAM_END;
 /// Address space per stack, of which the stack takes the upper end.
 const STACK_STRIDE: u64 = 64 << 20;
+/// Where stacks lie: at the end of the program area, where the kernel places nothing by itself.
+const STACKS_START: u64 = PROGRAM_END - STACK_STRIDE * MAX_THREADS as u64;
 /// Longest stack: the rest of the stride is the gap.
 const STACK_BYTES_MAX: u64 = STACK_STRIDE - (1 << 20);
 /// A good size for a stack.

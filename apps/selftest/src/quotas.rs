@@ -4,14 +4,20 @@ use alloc::vec::Vec;
 
 use weir_abi::call::MAP_READ;
 use weir_abi::info::ProcessInfo;
+use weir_rt::clock::{now_ns, sleep};
 use weir_rt::process::own_info;
 use weir_rt::{Env, Error, Handle, Rights};
 
 use crate::kernel::{close, copy, map_page, memory_create, unmap};
 use crate::{Verdict, ensure};
 
-/// What a process holds: handles, mappings, threads, frames.
+/// What a process holds: handles, mappings, threads, frames. A thread that was joined may still be on its way
+/// out of the kernel: it is waited for.
 pub(crate) fn held() -> Result<[u64; 4], Error> {
+    let until = now_ns() + 1_000_000_000;
+    while own_info()?.threads > 1 && now_ns() < until {
+        sleep(1_000_000);
+    }
     let ProcessInfo { handles, mappings, threads, frames, .. } = own_info()?;
     Ok([handles.into(), mappings.into(), threads.into(), frames])
 }

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use weir_rt::clock::now_ns;
-use weir_rt::process::own_info;
 use weir_rt::thread::{JoinHandle, STACK_BYTES, kernel_entries, slot, spawn, yield_now};
 use weir_rt::{Env, Error};
 
+use crate::quotas::held;
 use crate::{Verdict, ensure};
 
 /// More than any test machine's CPUs.
@@ -48,7 +48,7 @@ pub(crate) fn progress(_: &mut Env) -> Result<(), Verdict> {
     })?;
     let met = met.load(Ordering::SeqCst);
     ensure!(met == THREADS, "{met} of {THREADS} threads met");
-    let threads = own_info()?.threads;
+    let [_, _, threads, _] = held()?;
     ensure!(threads == 1, "{threads} threads are left of 1");
     Ok(())
 }

@@ -127,10 +127,11 @@ pub const CORE_OPEN: u64 = 0x1013;
 /// Needs `MANAGE` on `system`. Errors: `NotFound` past the last, `NoMemory`.
 pub const DEVICE_OPEN: u64 = 0x1014;
 
-/// `device_assign(device, process) -> handle in process` — makes the process the function's one owner.
+/// `device_assign(device, process, flags) -> handle in process` — makes the process the function's one owner.
 ///
 /// The function is reset, then attached to the process's I/O address space; bus mastering stays off until
 /// the owner asks ([`DEVICE_CONTROL`]). The new handle has `READ | USE`. Needs `MANAGE` on both.
+/// `flags`: 0, or [`ASSIGN_UNCONFINED`] to accept a function that no unit covers: it then reaches all memory.
 /// Errors: `Busy` (owned), `NoIommu` (no unit covers it), `NotIsolated`, `Hardware` (it does not reset),
 /// `Unsupported` (a bridge, or a function the kernel itself uses), `Gone`, `Quota`, `NoMemory`.
 pub const DEVICE_ASSIGN: u64 = 0x1015;
@@ -208,8 +209,16 @@ pub const CONSOLE_WATCH: u64 = 0x1022;
 /// `code << 1 | 1`. Needs `MANAGE`. Does not return.
 pub const POWER_OFF: u64 = 0x1023;
 
+/// `memory_io_address(process, address) -> I/O address` — what a device of the process uses for `address`.
+///
+/// Inside the DMA window of a confined process it is `address` itself. Where the process's devices are not
+/// confined ([`ASSIGN_UNCONFINED`]) it is the physical address, good to the end of a physically contiguous
+/// run: create such memory with [`MEMORY_CONTIGUOUS`]. Needs `READ` on the process.
+/// Errors: `BadAddress` (not mapped for DMA).
+pub const MEMORY_IO_ADDRESS: u64 = 0x1024;
+
 /// One past the highest call number.
-pub const END: u64 = 0x1024;
+pub const END: u64 = 0x1025;
 
 /// Most bytes [`LOG_WRITE`] takes at once.
 pub const LOG_LINE_BYTES: u64 = 512;
@@ -227,6 +236,9 @@ pub const MAP_EXECUTE: u64 = 1 << 2;
 pub const MAP_DMA: u64 = 1 << 3;
 /// [`DEVICE_MAP_BAR`]: write-combining instead of uncached.
 pub const MAP_WRITE_COMBINING: u64 = 1 << 4;
+
+/// [`DEVICE_ASSIGN`]: confined or not.
+pub const ASSIGN_UNCONFINED: u64 = 1 << 0;
 
 /// [`DEVICE_CONTROL`]: let the function read and write memory and send interrupts.
 pub const DEVICE_BUS_MASTER_ON: u64 = 1;

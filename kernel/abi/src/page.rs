@@ -134,6 +134,15 @@ pub struct FaultRecord {
     pub time_ns: u64,
 }
 
+impl FaultRecord {
+    /// Whether `other` is the same access again: device, page, direction and reason.
+    #[must_use]
+    pub fn is_same_access(&self, other: &FaultRecord) -> bool {
+        let access = |r: &FaultRecord| (r.device, r.requester, r.iova, r.is_write, r.reason);
+        access(self) == access(other)
+    }
+}
+
 impl FaultSlot {
     /// Stores a record; the caller publishes it with [`FaultRing::written`].
     pub fn store(&self, record: &FaultRecord) {
@@ -169,6 +178,13 @@ impl FaultRing {
         let written = self.written.load(Ordering::Relaxed);
         self.records[Self::slot(written)].store(record);
         self.written.store(written + 1, Ordering::Release);
+    }
+
+    /// Stores `record` in place of the last one, which it repeats with a higher count (kernel side).
+    pub fn replace_last(&self, record: &FaultRecord) {
+        if let Some(last) = self.written.load(Ordering::Relaxed).checked_sub(1) {
+            self.records[Self::slot(last)].store(record);
+        }
     }
 
     /// Record number `number`, or `None` where it is not yet written or already overwritten.

@@ -17,7 +17,7 @@ use crate::mm::address::{Direct, PhysAddr, PhysRange};
 use crate::mm::paging::{Access, PageTables};
 use crate::mm::{heap, ram, vmap};
 use crate::object::device;
-use crate::{cpus, iommu, log, power, sched, trace};
+use crate::{cpus, iommu, log, pci, power, sched, trace};
 use options::Options;
 use pvh::BootInfo;
 
@@ -60,14 +60,24 @@ extern "C" fn boot_main(start_info: u64) -> ! {
         time::tsc_hz() / 1_000_000
     );
 
-    device::set_up(&acpi);
+    pci::set_up(&acpi, reserved(&boot, &acpi));
     iommu::set_up(&acpi);
+    device::set_up();
     smp::start_others(&acpi);
     ::log::info!("{} CPU(s) running", cpus::count());
 
     init::start(boot.bundle);
     BOOT_NS.store(time::now_ns(), Ordering::Relaxed);
     leave_boot_stack()
+}
+
+/// What no device may claim: memory, interrupt controllers and timers, the units' registers.
+fn reserved(boot: &BootInfo, acpi: &acpi::Tables) -> alloc::vec::Vec<core::ops::Range<PhysAddr>> {
+    /// I/O APICs, HPET, local APICs and messages: fixed places of every PC.
+    const PLATFORM: PhysRange = PhysRange { start: 0xfec0_0000, end: 0xff00_0000 };
+    let units = iommu::reserved(acpi);
+    let all = boot.ram.iter().chain(&units).chain([&PLATFORM]);
+    all.map(|range| PhysAddr(range.start)..PhysAddr(range.end)).collect()
 }
 
 /// Everything a CPU needs before it can run threads; `index` is its own.

@@ -5,6 +5,7 @@
 
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
+use weir_kernel::pci::Function;
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, Regions};
 
@@ -13,6 +14,7 @@ use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
 use super::ram;
 use crate::cpus::{self, CpuSet};
+use crate::iommu::{self, Domain};
 use crate::kernel_page;
 
 impl From<NoFrame> for Error {
@@ -24,10 +26,7 @@ impl From<NoFrame> for Error {
 /// What is mapped in a region.
 enum Mapping {
     /// A part of a `Memory`, which it keeps alive.
-    Memory {
-        /// Held, not used: the frames must outlive the mapping.
-        _memory: Ref<Memory>,
-    },
+    Memory { memory: Ref<Memory>, offset: u64, is_writable: bool },
     /// Registers of the device with this address.
     Registers { device: u32 },
 }
@@ -37,6 +36,12 @@ pub(crate) struct Space {
     tables: PageTables,
     regions: Regions<Mapping>,
     page: PhysAddr,
+    /// What the process's devices reach: the regions of the DMA window. Made with the first device.
+    domain: Option<Domain>,
+    /// It has a device that nothing confines.
+    is_unconfined: bool,
+    /// A unit did not confirm that a device was cut off: the frames mapped for DMA are never given back.
+    is_quarantined: bool,
 }
 
 /// A request to map a part of a `Memory`.
@@ -81,7 +86,14 @@ impl Space {
                 return Err(error.into());
             }
         };
-        let mut space = Space { tables, regions: Regions::new(AREAS, limit), page };
+        let mut space = Space {
+            tables,
+            regions: Regions::new(AREAS, limit),
+            page,
+            domain: None,
+            is_unconfined: false,
+            is_quarantined: false,
+        };
         let access = Access { user: true, ..Access::KERNEL_CONSTANTS };
         match space.tables.map(KERNEL_PAGE, page, PAGE_BYTES << kernel_page::ORDER, access) {
             Ok(()) => Ok(space),
@@ -120,18 +132,84 @@ impl Space {
         if !is_whole || end > memory.bytes() {
             return Err(Error::BadArgument);
         }
-        let address = self.reserve(request, Mapping::Memory { _memory: memory.clone() })?;
-        let mut done = 0;
-        for run in memory.runs(request.offset, request.bytes) {
-            if self.tables.map(address + done, PhysAddr(run.start), run.bytes(), access).is_err() {
-                // The range has never been used: no CPU caches more than "not present".
-                self.tables.remove(address, done).flush(&CpuSet::new());
-                self.regions.remove(address);
-                return Err(Error::NoMemory);
-            }
-            done += run.bytes();
+        let mapping =
+            Mapping::Memory { memory: memory.clone(), offset: request.offset, is_writable: access.write };
+        let address = self.reserve(request, mapping)?;
+        let mapped = self.map_runs(address, memory, request, access).and_then(|()| {
+            let domain = self.domain.as_mut().filter(|_| request.is_dma());
+            domain.map_or(Ok(()), |domain| {
+                map_for_devices(domain, address, memory, request.offset, request.bytes, access.write)
+            })
+        });
+        if let Err(error) = mapped {
+            // The range has never been used: no CPU caches more than "not present".
+            self.tables.remove(address, request.bytes).flush(&CpuSet::new());
+            self.regions.remove(address);
+            return Err(error);
         }
         Ok(address)
+    }
+
+    fn map_runs(
+        &mut self,
+        address: u64,
+        memory: &Memory,
+        request: Request,
+        access: Access,
+    ) -> Result<(), Error> {
+        let mut at = address;
+        for run in memory.runs(request.offset, request.bytes) {
+            self.tables.map(at, PhysAddr(run.start), run.bytes(), access)?;
+            at += run.bytes();
+        }
+        Ok(())
+    }
+
+    /// Puts a function's requests into this process's domain, which is made if it is the first.
+    pub(crate) fn attach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+        if self.domain.is_none() {
+            self.domain = Some(self.new_domain()?);
+        }
+        let domain = self.domain.as_mut().ok_or(Error::Gone)?;
+        iommu::attach(unit, function, domain)
+    }
+
+    fn new_domain(&self) -> Result<Domain, Error> {
+        let mut domain = iommu::new_domain()?;
+        for region in self.regions.iter().filter(|r| DMA_WINDOW.contains(&r.range().start)) {
+            let Mapping::Memory { memory, offset, is_writable } = region.value() else { continue };
+            let start = region.range().start;
+            if let Err(error) =
+                map_for_devices(&mut domain, start, memory, *offset, region.bytes(), *is_writable)
+            {
+                iommu::destroy_domain(domain)?;
+                return Err(error);
+            }
+        }
+        Ok(domain)
+    }
+
+    /// Cuts a function off. After an error its frames are in quarantine.
+    pub(crate) fn detach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+        let Some(domain) = self.domain.as_mut() else { return Ok(()) };
+        iommu::detach(unit, function, domain).inspect_err(|_| self.is_quarantined = true)
+    }
+
+    /// The process gets a device that nothing confines.
+    pub(crate) fn set_unconfined(&mut self) {
+        self.is_unconfined = true;
+    }
+
+    /// What a device uses for `address` in the DMA window.
+    pub(crate) fn io_address(&self, address: u64) -> Result<u64, Error> {
+        self.regions
+            .find_containing(address)
+            .filter(|_| DMA_WINDOW.contains(&address))
+            .ok_or(Error::BadAddress)?;
+        match self.is_unconfined {
+            true => self.tables.translate(address).map(|at| at.0).ok_or(Error::BadAddress),
+            false => Ok(address),
+        }
     }
 
     fn reserve(&mut self, request: Request, mapping: Mapping) -> Result<u64, Error> {
@@ -170,6 +248,15 @@ impl Space {
     pub(crate) fn unmap(&mut self, address: u64, active: &CpuSet) -> Result<(), Error> {
         let (bytes, mapping) = self.regions.remove(address).ok_or(Error::NotFound)?;
         self.tables.remove(address, bytes).flush(active);
+        let domain = self.domain.as_mut().filter(|_| DMA_WINDOW.contains(&address));
+        if let Some(domain) = domain
+            && let Err(error) = iommu::unmap(domain, address, bytes)
+        {
+            // Devices may still reach the frames: they stay out of use for ever.
+            log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            core::mem::forget(mapping);
+            return Err(error);
+        }
         // Only now may the frames be used for something else.
         drop(mapping);
         Ok(())
@@ -186,17 +273,40 @@ impl Space {
         }
     }
 
-    /// Where `address` is in physical memory.
-    pub(crate) fn translate(&self, address: u64) -> Option<PhysAddr> {
-        self.tables.translate(address)
-    }
-
     /// Frees everything. No CPU has the tables loaded.
     pub(crate) fn free(mut self) {
         self.tables.free();
+        if let Some(domain) = self.domain.take() {
+            self.is_quarantined |= iommu::destroy_domain(domain).is_err();
+        }
         while let Some(region) = self.regions.pop_first() {
-            drop(region);
+            if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
+                log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
+                core::mem::forget(region);
+            }
         }
         ram::free(self.page, kernel_page::ORDER);
     }
+}
+
+/// Maps a part of `memory` for devices, at `address`; on failure nothing of it stays.
+fn map_for_devices(
+    domain: &mut Domain,
+    address: u64,
+    memory: &Memory,
+    offset: u64,
+    bytes: u64,
+    is_writable: bool,
+) -> Result<(), Error> {
+    let mut done = 0;
+    for run in memory.runs(offset, bytes) {
+        if let Err(error) = iommu::map(domain, address + done, run, is_writable) {
+            if done > 0 {
+                iommu::unmap(domain, address, done)?;
+            }
+            return Err(error);
+        }
+        done += run.bytes();
+    }
+    Ok(())
 }

@@ -47,6 +47,11 @@ pub(super) fn unmap(call: &Call<'_>) -> Result {
     Ok(().into())
 }
 
+pub(super) fn io_address(call: &Call<'_>) -> Result {
+    let target: Ref<Process> = call.object(0, Rights::READ)?;
+    Ok(target.change_space(|space| space.io_address(call.number(1)))?.into())
+}
+
 pub(super) fn info(call: &Call<'_>) -> Result {
     let memory: Ref<Memory> = call.object(0, Rights::READ)?;
     Ok(memory.bytes().into())

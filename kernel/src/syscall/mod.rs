@@ -153,6 +153,7 @@ fn perform(number: u64, call: &Call<'_>) -> Result {
         call::CONSOLE_READ => console::read(call),
         call::CONSOLE_WRITE => console::write(call),
         call::CONSOLE_WATCH => console::watch(call),
+        call::MEMORY_IO_ADDRESS => memory::io_address(call),
         call::POWER_OFF => console::power_off(call),
         _ => Err(Error::BadCall),
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::build::{APP_TARGET, KERNEL_TARGET};
 use crate::workspace;
 
 #[derive(Deserialize)]
@@ -25,8 +24,16 @@ pub(super) struct Package {
 /// A library, program or test of a package.
 #[derive(Debug, Deserialize)]
 pub(super) struct Target {
+    pub(super) name: String,
     pub(super) kind: Vec<String>,
     pub(super) doctest: bool,
+    pub(super) test: bool,
+}
+
+impl Target {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|other| other == kind)
+    }
 }
 
 /// `[package.metadata]`.
@@ -38,11 +45,12 @@ pub(super) struct Extra {
 
 /// `[package.metadata.weir]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Weir {
-    /// It only builds for the guest.
-    #[serde(default)]
+    /// It is for applications: its program only builds for the guest.
     pub(super) guest: bool,
+    /// It is the kernel: its program only builds for the guest.
+    pub(super) guest_bin: bool,
 }
 
 /// The packages of the workspace.
@@ -61,24 +69,38 @@ pub(super) fn packages() -> Result<Vec<Package>> {
     Ok(metadata.packages)
 }
 
+/// Where a package can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Here.
+    Host,
+    /// For the kernel's target; only its library's tests here.
+    Kernel,
+    /// For the applications' target; only its library's tests here.
+    Application,
+}
+
 impl Package {
-    /// Whether it only builds for the guest.
-    pub(super) fn is_guest(&self) -> bool {
-        self.metadata.as_ref().is_some_and(|extra| extra.weir.guest)
-    }
-
-    /// The kernel: its library is tested on the host, its program only builds for the guest.
-    pub(super) fn is_kernel(&self) -> bool {
-        self.name == "weir-kernel"
-    }
-
-    /// The target that its guest part is built for.
-    pub(super) fn guest_target(&self) -> &'static str {
-        if self.is_kernel() { KERNEL_TARGET } else { APP_TARGET }
+    /// Where it can be built.
+    pub(super) fn place(&self) -> Place {
+        match self.metadata.as_ref().map(|extra| &extra.weir) {
+            Some(Weir { guest: true, .. }) => Place::Application,
+            Some(Weir { guest_bin: true, .. }) => Place::Kernel,
+            _ => Place::Host,
+        }
     }
 
     pub(super) fn has_doctests(&self) -> bool {
-        self.targets.iter().any(|target| target.doctest && target.kind.iter().any(|kind| kind == "lib"))
+        self.targets.iter().any(|target| target.doctest && target.is("lib"))
+    }
+
+    pub(super) fn has_library_tests(&self) -> bool {
+        self.targets.iter().any(|target| target.test && target.is("lib"))
+    }
+
+    /// Its test programs beside the library.
+    pub(super) fn test_targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter(|target| target.is("test")).map(|target| target.name.as_str())
     }
 
     pub(super) fn folder(&self) -> &Path {

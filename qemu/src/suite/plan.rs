@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::job::{Job, Kind};
-use super::metadata::{self, Package};
+use super::metadata::{self, Package, Place};
+use crate::build::{APP_TARGET, KERNEL_TARGET};
 use crate::progress::Step;
 use crate::tools::Qemu;
 use crate::workspace;
@@ -68,27 +69,29 @@ fn with_packages<'a>(
     (!names.is_empty()).then(|| [words(start), names, words(end)].concat())
 }
 
+/// The packages that are built at `place`.
+fn at(packages: &[Package], place: Place) -> impl Iterator<Item = &Package> + Clone {
+    packages.iter().filter(move |package| package.place() == place)
+}
+
 /// Format, and lints for each target.
 fn checks(packages: &[Package]) -> Vec<Job> {
-    let deny = "-- -D warnings";
-    let host = packages.iter().filter(|package| !package.is_guest() && !package.is_kernel());
-    let kernel = packages.iter().filter(|package| package.is_kernel());
-    let apps = packages.iter().filter(|package| package.is_guest() && !package.is_kernel());
-    let target = |package: &Package| format!("clippy --locked --quiet --target {}", package.guest_target());
-    let on_kernel = kernel.clone().next().map(target).unwrap_or_default();
-    let on_apps = apps.clone().next().map(target).unwrap_or_default();
     let lints = [
-        ("clippy host", with_packages("clippy --locked --quiet --all-targets", host, deny)),
-        ("clippy kernel", with_packages(&on_kernel, kernel, deny)),
-        ("clippy apps", with_packages(&on_apps, apps, deny)),
+        ("clippy host", Place::Host, "--all-targets".to_owned()),
+        ("clippy kernel", Place::Kernel, format!("--target {KERNEL_TARGET}")),
+        ("clippy apps", Place::Application, format!("--target {APP_TARGET}")),
     ];
-    let mut jobs = vec![cargo_job("fmt", Kind::Check, words("fmt --all --check"))];
-    jobs.extend(lints.into_iter().filter_map(|(name, words)| Some(cargo_job(name, Kind::Check, words?))));
-    jobs
+    let job = |(name, place, options): (&str, Place, String)| {
+        let start = format!("clippy --locked --quiet {options}");
+        let words = with_packages(&start, at(packages, place), "-- -D warnings")?;
+        Some(cargo_job(name, Kind::Check, words))
+    };
+    let format = cargo_job("fmt", Kind::Check, words("fmt --all --check"));
+    [format].into_iter().chain(lints.into_iter().filter_map(job)).collect()
 }
 
 fn doc_tests(packages: &[Package]) -> Option<Job> {
-    let tested = packages.iter().filter(|package| !package.is_guest() && package.has_doctests());
+    let tested = at(packages, Place::Host).filter(|package| package.has_doctests());
     Some(cargo_job("doc", Kind::Tests, with_packages("test --locked --quiet --doc", tested, "")?))
 }
 
@@ -121,31 +124,30 @@ impl Artifact {
     }
 }
 
-/// Builds the test programs of all packages that can be tested here.
+/// Builds the test programs of all packages. Libraries only as tests: one for the guest need not build for the
+/// host otherwise.
 fn test_programs(packages: &[Package]) -> Result<Vec<Artifact>> {
-    let kernel = packages.iter().filter(|package| package.is_kernel() && !package.is_guest());
-    let others = packages.iter().filter(|package| !package.is_guest() && !package.is_kernel());
+    let step = Step::begin("building the tests");
     let start = "test --locked --no-run --message-format=json-render-diagnostics";
+    let libraries = packages.iter().filter(|package| package.has_library_tests());
+    let others = at(packages, Place::Host).filter(|package| package.test_targets().next().is_some());
+    let named: Vec<&str> = others.clone().flat_map(Package::test_targets).collect();
+    let named: String = named.iter().map(|name| format!("--test {name} ")).collect();
     let mut programs = Vec::new();
-    // Of the kernel only the library can be built for the host.
-    for arguments in
-        [with_packages(start, kernel, "--lib"), with_packages(start, others, "")].into_iter().flatten()
-    {
-        programs.extend(build_tests(&arguments)?);
+    for arguments in [with_packages(start, libraries, "--lib"), with_packages(start, others, &named)] {
+        programs.extend(build_tests(&arguments.unwrap_or_default(), &step)?);
     }
+    step.done();
     Ok(programs)
 }
 
-fn build_tests(arguments: &[String]) -> Result<Vec<Artifact>> {
-    let step = Step::begin("building the tests");
+fn build_tests(arguments: &[String], step: &Step) -> Result<Vec<Artifact>> {
     let output =
         workspace::cargo().args(arguments).stdin(Stdio::null()).output().context("cannot run cargo")?;
     if !output.status.success() {
-        drop(step);
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        step.print(String::from_utf8_lossy(&output.stderr).trim());
         bail!("the tests do not build");
     }
-    step.done();
     let messages = String::from_utf8(output.stdout)?;
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
     Ok(artifacts.filter(|artifact| artifact.profile.test && artifact.executable.is_some()).collect())

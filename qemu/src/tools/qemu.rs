@@ -134,7 +134,7 @@ fn private(series: Series) -> Result<Qemu> {
         }
     }
     let problem = problem.unwrap_or_else(|| anyhow::anyhow!("no suite is known to have that version"));
-    Err(problem.context(by_hand(&archive)))
+    bail!("QEMU {OLDEST} or later is needed and cannot be fetched ({problem:#}); type: {}", by_hand(&archive))
 }
 
 fn private_of(archive: &Archive, release: Release) -> Result<Qemu> {
@@ -149,15 +149,14 @@ fn private_of(archive: &Archive, release: Release) -> Result<Qemu> {
 
 /// What to type where the private copy cannot be had.
 fn by_hand(archive: &Archive) -> String {
-    let install = match (archive.distribution, archive.codename.as_str()) {
+    match (archive.distribution, archive.codename.as_str()) {
         (Distribution::Debian, "bookworm") => format!(
             "echo 'deb {} bookworm-backports main' | sudo tee /etc/apt/sources.list.d/backports.list && \
              sudo apt-get update && sudo apt-get install -t bookworm-backports {PACKAGE}",
             archive.uri
         ),
         _ => format!("sudo apt-get update && sudo apt-get install {PACKAGE}"),
-    };
-    format!("QEMU {OLDEST} or later is needed; type: {install}")
+    }
 }
 
 #[cfg(test)]

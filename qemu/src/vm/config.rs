@@ -38,16 +38,15 @@ impl Config {
         }
         option(&mut words, "-serial", "chardev:console".into());
         option(&mut words, "-serial", "chardev:report".into());
-        option(&mut words, "-mon", "chardev=control,mode=control".into());
+        option(&mut words, "-qmp", "chardev:control".into());
         for (index, network) in self.networks.iter().enumerate() {
             self.add_network(&mut words, index, network);
         }
         words.extend(self.extra.clone());
         option(&mut words, "-kernel", self.kernel.display().to_string());
         option(&mut words, "-initrd", self.bundle.display().to_string());
-        if !self.append.is_empty() {
-            option(&mut words, "-append", self.append.clone());
-        }
+        // The kernel writes to no port it was not told of.
+        option(&mut words, "-append", format!("exit_port=0x501 {}", self.append).trim_end().into());
         words
     }
 

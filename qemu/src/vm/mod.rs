@@ -105,8 +105,7 @@ impl Vm {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", qemu.path.display()))?;
         let complaint = tail(child.stderr.take().context("piped above")?);
-        let connections = connect([&console, &report, &control], &mut child);
-        let [console, report, control] = match connections {
+        let (console, report, qmp) = match connect(&console, &report, &control, &mut child) {
             Ok(connections) => connections,
             Err(error) => {
                 end(&mut child);
@@ -118,8 +117,13 @@ impl Vm {
         let reports = listen_reports(report, sender.clone());
         listen_console(console.try_clone()?, sender.clone(), reports);
         let words = std::iter::once(qemu.path.display().to_string()).chain(arguments);
-        let qmp = Qmp::new(control);
         Ok(Vm { child, command: words.collect(), console, qmp, events, sender, complaint })
+    }
+
+    /// QEMU's process number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The command line that started it.
@@ -200,7 +204,13 @@ impl Drop for Vm {
     }
 }
 
-fn connect(listeners: [&Listener; 3], child: &mut Child) -> Result<[UnixStream; 3]> {
+/// Waits for QEMU's connections, and until it has set up the machine.
+fn connect(
+    console: &Listener,
+    report: &Listener,
+    control: &Listener,
+    child: &mut Child,
+) -> Result<(UnixStream, UnixStream, Qmp)> {
     let deadline = Instant::now() + START_LIMIT;
     let mut accept = |listener: &Listener| loop {
         if let Some(stream) = listener.accept()? {
@@ -214,8 +224,8 @@ fn connect(listeners: [&Listener; 3], child: &mut Child) -> Result<[UnixStream; 
         }
         thread::sleep(Duration::from_millis(2));
     };
-    let [first, second, third] = listeners;
-    Ok([accept(first)?, accept(second)?, accept(third)?])
+    let (console, report, control) = (accept(console)?, accept(report)?, accept(control)?);
+    Ok((console, report, Qmp::connect(control, START_LIMIT)?))
 }
 
 fn listen_console(mut console: UnixStream, events: Sender<Event>, reports: thread::JoinHandle<()>) {

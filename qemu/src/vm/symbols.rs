@@ -93,10 +93,19 @@ fn demangled(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
-/// A source file as it is called in the tree.
+/// A source file as people call it: by its path in the tree, in the standard library or in its crate.
 fn short(file: &str) -> &str {
     let root = workspace::root().to_str().unwrap_or_default();
-    file.strip_prefix(root).map_or(file, |rest| rest.trim_start_matches('/'))
+    if let Some(own) = file.strip_prefix(root) {
+        return own.trim_start_matches('/');
+    }
+    if let Some(start) = file.find("/library/") {
+        return &file[start + 1..];
+    }
+    match file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')) {
+        Some((_, in_crate)) => in_crate,
+        None => file,
+    }
 }
 
 #[cfg(test)]
@@ -126,9 +135,16 @@ mod tests {
         let system = System { kernel: own, bundle: PathBuf::new(), programs: vec![], notices: vec![] };
         let mut symbols = Symbols::new(&system);
         let shown = symbols.explain(&format!("[backtrace] kernel {:#x}", symbol.address())).unwrap();
-        assert!(shown[0].contains("a_landmark (qemu/src/vm/symbols.rs:"), "{shown:?}");
+        assert!(shown.last().unwrap().contains("a_landmark (qemu/src/vm/symbols.rs:"), "{shown:?}");
         assert_eq!(symbols.explain("an ordinary line"), None);
         assert_eq!(symbols.explain("[backtrace] app nobody 0x1").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn files_are_called_by_short_names() {
+        assert_eq!(short("/rustc/0123/library/core/src/panicking.rs"), "library/core/src/panicking.rs");
+        assert_eq!(short("/x/registry/src/index-1/spin-0.12.0/src/mutex.rs"), "spin-0.12.0/src/mutex.rs");
+        assert_eq!(short("kernel/src/main.rs"), "kernel/src/main.rs");
     }
 
     #[inline(never)]

@@ -1,0 +1,264 @@
+//! Fields of configuration registers (PCI Express Base Specification 6.0, chapter 7 "Software Initialization and
+//! Configuration").
+
+use bitfield_struct::bitfield;
+
+/// Where registers are in the header (§7.5.1 "PCI-Compatible Configuration Registers").
+pub mod offset {
+    /// Vendor id, 16 bits.
+    pub const VENDOR: u16 = 0x00;
+    /// Command, 16 bits, and status.
+    pub const COMMAND: u16 = 0x04;
+    /// [`super::ClassWord`].
+    pub const CLASS: u16 = 0x08;
+    /// [`super::HeaderWord`].
+    pub const HEADER: u16 = 0x0c;
+    /// The first base address register.
+    pub const BARS: u16 = 0x10;
+    /// [`super::BusNumbers`], of a bridge.
+    pub const BUS_NUMBERS: u16 = 0x18;
+    /// Subsystem vendor id and subsystem id, of an endpoint.
+    pub const SUBSYSTEM: u16 = 0x2c;
+    /// Expansion ROM, of an endpoint; bit 0 enables it.
+    pub const ROM: u16 = 0x30;
+    /// Offset of the first capability.
+    pub const CAPABILITIES: u16 = 0x34;
+    /// Expansion ROM, of a bridge.
+    pub const BRIDGE_ROM: u16 = 0x38;
+    /// The first extended capability.
+    pub const EXTENDED: u16 = 0x100;
+}
+
+/// Class code and revision (§7.5.1.1.5, §7.5.1.1.6).
+#[bitfield(u32)]
+pub struct ClassWord {
+    pub revision: u8,
+    /// `class << 16 | subclass << 8 | programming interface`.
+    #[bits(24)]
+    pub class: u32,
+}
+
+/// The register with the header type (§7.5.1.1.9 "Header Type Register").
+#[bitfield(u32)]
+pub struct HeaderWord {
+    pub cache_line: u8,
+    pub latency: u8,
+    #[bits(7)]
+    pub layout: u8,
+    pub is_multi_function: bool,
+    pub self_test: u8,
+}
+
+/// Bus numbers of a bridge (§7.5.1.3 "Type 1 Configuration Space Header").
+#[bitfield(u32)]
+pub struct BusNumbers {
+    pub primary: u8,
+    pub secondary: u8,
+    pub subordinate: u8,
+    pub latency: u8,
+}
+
+/// A base address register, or the lower half of one (§7.5.1.2.1 "Base Address Registers").
+#[bitfield(u32)]
+pub struct BarWord {
+    pub is_io: bool,
+    /// Of memory: 0 below 4 GiB, 1 (historic) below 1 MiB, 2 anywhere, with the next register as upper half.
+    #[bits(2)]
+    pub width: u8,
+    pub is_prefetchable: bool,
+    #[bits(28)]
+    pub address: u32,
+}
+
+/// First register of a capability (§7.5.3.1 "PCI Express Capability List Register" and its like).
+#[bitfield(u32)]
+pub struct CapabilityWord {
+    pub id: u8,
+    pub next: u8,
+    pub body: u16,
+}
+
+/// First register of an extended capability (§7.6.3 "PCI Express Extended Capability Header").
+#[bitfield(u32)]
+pub struct ExtendedWord {
+    pub id: u16,
+    #[bits(4)]
+    pub version: u8,
+    #[bits(12)]
+    pub next: u16,
+}
+
+/// §7.5.3.2 "PCI Express Capabilities Register".
+#[bitfield(u16)]
+pub struct ExpressWord {
+    #[bits(4)]
+    pub version: u8,
+    #[bits(4)]
+    pub port_type: u8,
+    pub has_slot: bool,
+    #[bits(5)]
+    pub message: u8,
+    #[bits(2)]
+    __: u8,
+}
+
+/// §7.5.3.3 "Device Capabilities Register".
+#[bitfield(u32)]
+pub struct DeviceCapabilities {
+    #[bits(28)]
+    pub other: u32,
+    pub has_flr: bool,
+    #[bits(3)]
+    __: u8,
+}
+
+/// §7.5.3.4 "Device Control Register" and §7.5.3.5 "Device Status Register".
+#[bitfield(u32)]
+pub struct DeviceControl {
+    #[bits(15)]
+    pub settings: u16,
+    pub initiate_flr: bool,
+    /// Cleared by writing 1.
+    #[bits(4)]
+    pub errors: u8,
+    pub has_aux_power: bool,
+    pub is_pending: bool,
+    #[bits(10)]
+    __: u16,
+}
+
+/// §7.7.1.2 "Message Control Register for MSI".
+#[bitfield(u16)]
+pub struct MsiControl {
+    pub is_enabled: bool,
+    /// Power of two.
+    #[bits(3)]
+    pub vectors_capable: u8,
+    /// Power of two.
+    #[bits(3)]
+    pub vectors_enabled: u8,
+    pub is_64_bit: bool,
+    pub has_mask: bool,
+    #[bits(7)]
+    __: u8,
+}
+
+/// §7.7.2.2 "Message Control Register for MSI-X".
+#[bitfield(u16)]
+pub struct MsixControl {
+    /// Entries less one.
+    #[bits(11)]
+    pub last_entry: u16,
+    #[bits(3)]
+    __: u8,
+    pub is_masked: bool,
+    pub is_enabled: bool,
+}
+
+/// §7.7.2.3 "Table Offset/Table BIR Register for MSI-X", §7.7.2.4 "PBA Offset/PBA BIR Register for MSI-X".
+#[bitfield(u32)]
+pub struct MsixPlace {
+    #[bits(3)]
+    pub bar: u8,
+    /// In units of 8 bytes.
+    #[bits(29)]
+    pub offset_words: u32,
+}
+
+/// Last register of an MSI-X table entry (§7.7.2.8 "Vector Control Register for MSI-X Table Entries").
+#[bitfield(u32)]
+pub struct VectorControl {
+    pub is_masked: bool,
+    #[bits(31)]
+    pub other: u32,
+}
+
+/// AF capability, first register ("Advanced Capabilities for Conventional PCI" ECN, 2006).
+#[bitfield(u32)]
+pub struct AdvancedFeatures {
+    pub id: u8,
+    pub next: u8,
+    pub length: u8,
+    pub has_pending: bool,
+    pub has_flr: bool,
+    #[bits(6)]
+    __: u8,
+}
+
+/// AF capability, second register: control and status.
+#[bitfield(u32)]
+pub struct AdvancedFeaturesControl {
+    pub initiate_flr: bool,
+    #[bits(7)]
+    __: u8,
+    pub is_pending: bool,
+    #[bits(23)]
+    __: u32,
+}
+
+/// What a port checks, as a capability and as a control (§6.12.1 "ACS Component Capability Requirements").
+#[bitfield(u16)]
+#[derive(PartialEq, Eq)]
+pub struct AcsFlags {
+    pub source_validation: bool,
+    pub translation_blocking: bool,
+    pub request_redirect: bool,
+    pub completion_redirect: bool,
+    pub upstream_forwarding: bool,
+    pub egress_control: bool,
+    pub direct_translated: bool,
+    #[bits(9)]
+    pub other: u16,
+}
+
+/// ACS capability and control registers.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct AcsWord {
+    #[bits(16)]
+    pub capable: AcsFlags,
+    #[bits(16)]
+    pub enabled: AcsFlags,
+}
+
+/// ATS capability and control registers (§10.5.1 "ATS Extended Capability").
+#[bitfield(u32)]
+pub struct AtsWord {
+    pub capability: u16,
+    #[bits(15)]
+    pub settings: u16,
+    pub is_enabled: bool,
+}
+
+/// SR-IOV control and status registers (§9.3.3.3 "SR-IOV Control").
+#[bitfield(u32)]
+pub struct SriovControl {
+    pub has_functions: bool,
+    #[bits(2)]
+    pub migration: u8,
+    pub decodes_memory: bool,
+    #[bits(12)]
+    pub other: u16,
+    /// Cleared by writing 1.
+    pub status: u16,
+}
+
+const _: () = assert!(ClassWord::CLASS_OFFSET == 8);
+const _: () = assert!(HeaderWord::LAYOUT_OFFSET == 16 && HeaderWord::IS_MULTI_FUNCTION_OFFSET == 23);
+const _: () = assert!(BusNumbers::SECONDARY_OFFSET == 8 && BusNumbers::SUBORDINATE_OFFSET == 16);
+const _: () = assert!(BarWord::WIDTH_OFFSET == 1 && BarWord::IS_PREFETCHABLE_OFFSET == 3);
+const _: () = assert!(BarWord::ADDRESS_OFFSET == 4);
+const _: () = assert!(CapabilityWord::NEXT_OFFSET == 8 && CapabilityWord::BODY_OFFSET == 16);
+const _: () = assert!(ExtendedWord::VERSION_OFFSET == 16 && ExtendedWord::NEXT_OFFSET == 20);
+const _: () = assert!(ExpressWord::PORT_TYPE_OFFSET == 4);
+const _: () = assert!(DeviceCapabilities::HAS_FLR_OFFSET == 28);
+const _: () = assert!(DeviceControl::INITIATE_FLR_OFFSET == 15 && DeviceControl::IS_PENDING_OFFSET == 21);
+const _: () = assert!(MsiControl::VECTORS_CAPABLE_OFFSET == 1 && MsiControl::VECTORS_ENABLED_OFFSET == 4);
+const _: () = assert!(MsiControl::IS_64_BIT_OFFSET == 7 && MsiControl::HAS_MASK_OFFSET == 8);
+const _: () = assert!(MsixControl::IS_MASKED_OFFSET == 14 && MsixControl::IS_ENABLED_OFFSET == 15);
+const _: () = assert!(AdvancedFeatures::HAS_PENDING_OFFSET == 24 && AdvancedFeatures::HAS_FLR_OFFSET == 25);
+const _: () = assert!(AdvancedFeaturesControl::IS_PENDING_OFFSET == 8);
+const _: () = assert!(AcsFlags::REQUEST_REDIRECT_OFFSET == 2 && AcsFlags::COMPLETION_REDIRECT_OFFSET == 3);
+const _: () = assert!(AcsFlags::UPSTREAM_FORWARDING_OFFSET == 4 && AcsFlags::DIRECT_TRANSLATED_OFFSET == 6);
+const _: () = assert!(AcsWord::ENABLED_OFFSET == 16 && AtsWord::IS_ENABLED_OFFSET == 31);
+const _: () = assert!(SriovControl::DECODES_MEMORY_OFFSET == 3 && SriovControl::STATUS_OFFSET == 16);

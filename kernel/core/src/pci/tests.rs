@@ -1,0 +1,11 @@
+//! Tests of the PCI modules on machines whose functions are scripted.
+
+mod bars;
+mod capabilities;
+mod enumeration;
+mod fake;
+mod groups;
+mod hostile;
+mod interrupts;
+mod mapping;
+mod resets;

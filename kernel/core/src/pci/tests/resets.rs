@@ -1,0 +1,137 @@
+use std::cell::Cell;
+
+use super::fake::{Fake, Machine, at};
+use crate::pci::{ConfigSpace, Function, MsixState, PciAddress, PciError};
+use crate::wait::tests::TestClock;
+use crate::wait::{Clock, TimedOut};
+
+fn machine(fake: Fake) -> (Function, Machine) {
+    let machine = Machine::new([(at(0, 1, 0), fake)]);
+    let function = machine.enumerate().functions()[0];
+    (function, machine)
+}
+
+fn registers(machine: &Machine) -> Vec<u32> {
+    machine.snapshot().remove(&at(0, 1, 0)).unwrap()
+}
+
+#[test]
+fn a_reset_function_has_its_registers_back_but_is_quiet() {
+    for fake in [Fake::virtio(0xfe00_0000), Fake::igb(0xfe00_0000), Fake::nvme(5 << 40).acs(0x5c)] {
+        let (function, machine) = machine(fake);
+        function.set_msix(&machine, MsixState::Masked).unwrap();
+        let before = registers(&machine);
+        function.set_msix(&machine, MsixState::On).unwrap();
+        function.set_bus_master(&machine, true).unwrap();
+        let clock = TestClock::default();
+        let start = clock.now_us();
+        function.reset(&machine, &clock).unwrap();
+        assert!(clock.now_us() - start >= 100_000, "the function is left alone for 100 ms");
+        assert_eq!(registers(&machine), before, "as before, with MSI-X masked and no bus mastering");
+    }
+}
+
+#[test]
+fn the_function_is_really_reset() {
+    let (function, machine) = machine(Fake::virtio(0xfe00_0000).with(0x3c, 0, 0xff));
+    machine.write(function.address, 0x3c, 0x0b);
+    function.reset(&machine, &TestClock::default()).unwrap();
+    assert_eq!(machine.value(function.address, 0x3c), 0, "a register that nobody puts back");
+}
+
+#[test]
+fn conventional_functions_reset_by_advanced_features() {
+    let (function, machine) = machine(Fake::edu(0xfe00_0000).advanced_features());
+    assert!(function.has_flr());
+    function.set_bus_master(&machine, true).unwrap();
+    function.reset(&machine, &TestClock::default()).unwrap();
+    assert_eq!(machine.value(function.address, 0x10), 0xfe00_0000);
+    assert_eq!(machine.value(function.address, 4) & 0x407, 0x403);
+}
+
+#[test]
+fn bridges_and_functions_without_a_reset_have_none() {
+    for fake in [Fake::edu(0), Fake::e1000e(0), Fake::bridge(1, 1).express(5, true)] {
+        let (function, machine) = machine(fake);
+        let before = registers(&machine);
+        assert!(!function.has_flr());
+        assert_eq!(function.reset(&machine, &TestClock::default()), Err(PciError::NotPresent));
+        assert_eq!(registers(&machine), before);
+    }
+}
+
+#[test]
+fn retries_are_waited_for_but_not_for_ever() {
+    let mut fake = Fake::virtio(0xfe00_0000);
+    fake.retries = 1000;
+    let (function, machine) = machine(fake.clone());
+    function.reset(&machine, &TestClock::default()).unwrap();
+    assert_eq!(machine.value(function.address, 0x14), 0xfe00_0000);
+    machine.change(function.address, |fake| fake.retries = u32::MAX);
+    let timed_out = TimedOut { what: "function-level reset", limit_us: 1_000_000 };
+    assert_eq!(function.reset(&machine, &TestClock::default()), Err(PciError::TimedOut(timed_out)));
+}
+
+#[test]
+fn another_function_in_its_place_is_left_alone() {
+    let (function, machine) = machine(Fake::virtio(0xfe00_0000));
+    let clock = TestClock::default();
+    let pending = function.begin_reset(&machine, &clock).unwrap();
+    machine.change(function.address, |fake| *fake = Fake::edu(0));
+    let before = registers(&machine);
+    assert_eq!(pending.finish(&machine, &clock), Err(PciError::Vanished));
+    assert_eq!(registers(&machine), before);
+    machine.unplug(function.address);
+    assert_eq!(function.reset(&machine, &clock), Err(PciError::Vanished));
+}
+
+/// Counts how often transactions are reported pending, and that nothing is reset before.
+struct Pending<'a> {
+    machine: &'a Machine,
+    status: u16,
+    bit: u32,
+    reads_left: Cell<u32>,
+    reset_early: Cell<bool>,
+}
+
+impl ConfigSpace for Pending<'_> {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        let value = self.machine.read(address, offset);
+        if offset != self.status || self.machine.value(address, 4) & 4 != 0 {
+            return value; // still a bus master: not yet being stopped
+        }
+        let left = self.reads_left.get();
+        self.reads_left.set(left.saturating_sub(1));
+        if left > 0 { value | self.bit } else { value }
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if offset == self.status && self.reads_left.get() > 0 {
+            self.reset_early.set(true);
+        }
+        self.machine.write(address, offset, value);
+    }
+}
+
+#[test]
+fn pending_transactions_are_waited_for_up_to_a_limit() {
+    for (fake, register, bit) in
+        [(Fake::virtio(0xfe00_0000), 8, 1 << 21), (Fake::endpoint(1234, 1, 0).advanced_features(), 4, 1 << 8)]
+    {
+        for (reads, is_early) in [(50, false), (u32::MAX, true)] {
+            let (function, machine) = machine(fake.clone());
+            function.set_bus_master(&machine, true).unwrap();
+            let express = function.capabilities.express.map(|express| express.offset);
+            let status = express.or(function.capabilities.advanced_features_flr).unwrap() + register;
+            let space = Pending {
+                machine: &machine,
+                status,
+                bit,
+                reads_left: Cell::new(reads),
+                reset_early: Cell::new(false),
+            };
+            function.reset(&space, &TestClock::default()).unwrap();
+            assert_eq!(space.reset_early.get(), is_early, "{status:#x} {reads}");
+        }
+    }
+}

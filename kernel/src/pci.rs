@@ -1,0 +1,147 @@
+//! PCI as the kernel has it: configuration space through its memory window, and the list of functions.
+
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use alloc::vec::Vec;
+use spin::Once;
+
+use weir_iommu::acpi::{self as dmar, Topology};
+use weir_iommu::address::RequesterId;
+use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress};
+use weir_kernel::wait;
+
+use crate::arch::time;
+use crate::boot::acpi::{EcamWindow, Tables};
+use crate::mm::address::PhysAddr;
+use crate::mm::vmap;
+
+/// Bytes of configuration space of a bus in the window (PCIe 6.0 §7.2.2 "PCI Express Enhanced Configuration
+/// Access Mechanism").
+const BUS_BYTES: u64 = 1 << 20;
+
+struct Window {
+    place: EcamWindow,
+    registers: NonNull<u8>,
+}
+
+/// All windows.
+pub(crate) struct Ecam(Vec<Window>);
+
+// SAFETY: a window is device registers, mapped for ever; each access is one whole 32-bit register.
+unsafe impl Send for Ecam {}
+// SAFETY: as above.
+unsafe impl Sync for Ecam {}
+
+impl Ecam {
+    fn register(&self, address: PciAddress, offset: u16) -> Option<NonNull<u32>> {
+        let covers = |w: &&Window| {
+            w.place.segment == address.segment()
+                && (w.place.first_bus..=w.place.last_bus).contains(&address.bus())
+        };
+        let window = self.0.iter().find(covers)?;
+        let bus = u64::from(address.bus() - window.place.first_bus);
+        let function = u64::from(address.device()) << 15 | u64::from(address.function()) << 12;
+        let at = bus * BUS_BYTES + function + u64::from(offset & 0xffc);
+        // SAFETY: the window maps every bus from its first to its last.
+        Some(unsafe { window.registers.add(at as usize) }.cast())
+    }
+}
+
+impl ConfigSpace for Ecam {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        // SAFETY: `register` gives an aligned register inside a mapped window.
+        self.register(address, offset).map_or(u32::MAX, |r| unsafe { r.read_volatile() })
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if let Some(register) = self.register(address, offset) {
+            // SAFETY: as in `read`.
+            unsafe { register.write_volatile(value) };
+        }
+    }
+}
+
+/// The machine's PCI.
+pub(crate) struct Pci {
+    pub(crate) ecam: Ecam,
+    pub(crate) inventory: Inventory,
+    pub(crate) groups: Vec<usize>,
+    /// Physical ranges that no device may claim: memory, and registers that are the kernel's.
+    pub(crate) reserved: Vec<Range<PhysAddr>>,
+}
+
+static PCI: Once<Pci> = Once::new();
+
+/// The machine's PCI, once enumerated.
+pub(crate) fn pci() -> &'static Pci {
+    PCI.get().expect("PCI is enumerated at boot")
+}
+
+/// Finds every function and makes it quiet: from here on no endpoint masters the bus.
+pub(crate) fn set_up(tables: &Tables, mut reserved: Vec<Range<PhysAddr>>) {
+    let places = tables.ecam();
+    let windows = places.iter().map(|place| {
+        let bytes = (u64::from(place.last_bus - place.first_bus) + 1) * BUS_BYTES;
+        reserved.push(PhysAddr(place.base)..PhysAddr(place.base + bytes));
+        let registers = vmap::map_registers(place.base, bytes);
+        Window { place: *place, registers: NonNull::new(registers).expect("kernel mappings are not at 0") }
+    });
+    let ecam = Ecam(windows.collect());
+    let range = |w: &EcamWindow| BusRange { segment: w.segment, first: w.first_bus, last: w.last_bus };
+    let ranges: Vec<BusRange> = places.iter().map(range).collect();
+    let inventory = match pci::enumerate(&ecam, &ranges) {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            log::error!("PCI: {error}; no device can be granted");
+            pci::enumerate(&ecam, &[]).expect("an empty machine has no errors")
+        }
+    };
+    let groups = inventory.groups().expect("kernel heap at boot");
+    log::info!("PCI: {} functions", inventory.functions().len());
+    PCI.call_once(|| Pci { ecam, inventory, groups, reserved });
+}
+
+/// The number the rest of the system calls a function by.
+pub(crate) fn number(address: PciAddress) -> u32 {
+    u32::from(address.segment()) << 16 | u32::from(requester(address).0)
+}
+
+/// The requester id of a function, within its segment.
+pub(crate) fn requester(address: PciAddress) -> RequesterId {
+    RequesterId::new(address.bus(), address.device(), address.function())
+}
+
+/// The kernel's clock, for bounded waits.
+pub(crate) struct Clock;
+
+impl wait::Clock for Clock {
+    fn now_us(&self) -> u64 {
+        time::now_ns() / 1000
+    }
+}
+
+/// The bus hierarchy, for the DMAR table's paths.
+pub(crate) struct Hierarchy;
+
+impl Hierarchy {
+    fn find(matches: impl Fn(&Function, u8) -> bool) -> Option<(&'static Function, u8)> {
+        pci().inventory.functions().iter().find_map(|function| {
+            let Header::Bridge { secondary, .. } = function.header else { return None };
+            matches(function, secondary).then_some((function, secondary))
+        })
+    }
+}
+
+impl Topology for Hierarchy {
+    fn secondary_bus(&self, bridge: dmar::PciAddress) -> Option<u8> {
+        let is_it =
+            |f: &Function, _| f.address.segment() == bridge.segment && requester(f.address) == bridge.id;
+        Hierarchy::find(is_it).map(|(_, secondary)| secondary)
+    }
+
+    fn parent_bridge(&self, segment: u16, bus: u8) -> Option<RequesterId> {
+        let leads = |f: &Function, secondary| f.address.segment() == segment && secondary == bus && bus != 0;
+        Hierarchy::find(leads).map(|(function, _)| requester(function.address))
+    }
+}

@@ -1,0 +1,201 @@
+//! The command line as people use it.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use weir_runner::{port, workspace};
+
+use super::Case;
+use crate::guest::scratch;
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("command::wrong_usage_is_one_line_and_status_2", wrong_usage_is_one_line_and_status_2),
+    ("command::a_wrong_manifest_is_named_with_its_line", a_wrong_manifest_is_named_with_its_line),
+    ("command::a_busy_port_is_refused", a_busy_port_is_refused),
+    ("command::help_names_every_choice", help_names_every_choice),
+    ("command::documented_commands_exist", documented_commands_exist),
+    ("command::timeout_ends_well_and_counts", timeout_ends_well_and_counts),
+    ("command::a_killed_run_leaves_no_qemu", a_killed_run_leaves_no_qemu),
+    ("command::a_terminated_run_ends_the_guest_first", a_terminated_run_ends_the_guest_first),
+    ("command::a_busy_default_port_is_replaced", a_busy_default_port_is_replaced),
+];
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn weir(arguments: &[&str]) -> Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(arguments)
+        .current_dir(workspace::root())
+        .output()
+        .context("cannot run weir")
+}
+
+/// Checks for status 2 and one line that contains `what`.
+fn refused(arguments: &[&str], what: &str) -> Result<()> {
+    let output = weir(arguments)?;
+    let text = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(2), "{arguments:?}: {}, {text}", output.status);
+    ensure!(text.lines().count() == 1 && text.contains(what), "{arguments:?} should name {what:?}: {text}");
+    ensure!(output.stdout.is_empty(), "{arguments:?} wrote to standard output");
+    Ok(())
+}
+
+fn wrong_usage_is_one_line_and_status_2() -> Result<()> {
+    refused(&["run", "--colour"], "--colour")?;
+    refused(&["fly"], "fly")?;
+    refused(&[], "run, test")?;
+    refused(&["run", "--cpus", "0"], "0")?;
+    refused(&["run", "--memory", "lots"], "lots")?;
+    refused(&["run", "--machine", "pdp11"], "q35-vtd")?;
+    refused(&["run", "no-such-system"], "no-such-system")?;
+    refused(&["run", "--manifest", "/no/such/file.toml"], "/no/such/file.toml")?;
+    refused(&["run", "--json", "/no/such/folder/file"], "/no/such/folder/file")?;
+    refused(&["run", "--pcap", "/no/such/folder/file"], "/no/such/folder/file")
+}
+
+fn a_wrong_manifest_is_named_with_its_line() -> Result<()> {
+    let file = scratch().join("wrong.toml");
+    fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"echo\"\nmemory = \"much\"\n")?;
+    refused(&["image", "--manifest", &file.display().to_string()], "wrong.toml:4: ")?;
+    fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"no-such-program\"\n")?;
+    refused(&["run", "--manifest", &file.display().to_string()], "no-such-program")
+}
+
+fn a_busy_port_is_refused() -> Result<()> {
+    let taken = UdpSocket::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port().to_string();
+    refused(&["run", "--port", &port], &port)
+}
+
+fn help_names_every_choice() -> Result<()> {
+    let output = weir(&["run", "--help"])?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(output.status.success(), "{}", output.status);
+    for option in [
+        "--machine",
+        "--memory",
+        "--cpus",
+        "--manifest",
+        "--gdb",
+        "--pcap",
+        "--serial",
+        "--timeout",
+        "--json",
+        "--debug",
+        "--release",
+        "--port",
+    ] {
+        ensure!(text.contains(option), "weir run --help does not mention {option}");
+    }
+    let text = String::from_utf8(weir(&["--help"])?.stdout)?;
+    for command in ["run", "test", "image", "setup", "WEIR_QEMU"] {
+        ensure!(text.contains(command), "weir --help does not mention {command}");
+    }
+    Ok(())
+}
+
+/// Every `./weir …` line in the documentation must be one that the command line accepts.
+fn documented_commands_exist() -> Result<()> {
+    let mut commands = 0;
+    for file in ["README.md", "qemu/README.md"] {
+        let Ok(text) = fs::read_to_string(workspace::root().join(file)) else { continue };
+        for line in text.lines().filter_map(|line| line.trim().strip_prefix("./weir ")) {
+            // What follows a `#` or two blanks explains the command.
+            let words = line.split('#').next().and_then(|line| line.split("  ").next()).unwrap_or(line);
+            let mut words: Vec<&str> = words.split_whitespace().collect();
+            words.push("--help");
+            ensure!(weir(&words)?.status.success(), "{file}: ./weir {line}");
+            commands += 1;
+        }
+    }
+    ensure!(commands > 0, "no documentation shows a command");
+    Ok(())
+}
+
+fn timeout_ends_well_and_counts() -> Result<()> {
+    let file = scratch().join("counters.json");
+    let output = weir(&["run", "--timeout", "8", "--json", &file.display().to_string()])?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    ensure!(text.contains("ready: ") && text.contains("in another terminal: "), "{text}");
+    let counters: serde_json::Value = serde_json::from_slice(&fs::read(&file)?)?;
+    for key in ["packets", "data_path_kernel_entries", "iommu_faults"] {
+        ensure!(counters[key].is_u64(), "{key} is missing: {counters}");
+    }
+    ensure!(counters["iommu"] == "vtd-legacy" && counters["accel"] == "tcg", "{counters}");
+    ensure!(counters["owners"][0]["name"] == "echo", "{counters}");
+    ensure!(counters["command"].as_array().is_some_and(|words| words.len() > 10), "{counters}");
+    Ok(())
+}
+
+/// A started `weir run` of a system that needs no device, and its QEMU's process number.
+fn running() -> Result<(Child, u32)> {
+    let manifest = workspace::root().join("qemu/tests/manifests/idle.toml");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--manifest", &manifest.display().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        if let Some(qemu) = qemu_of(child.id()) {
+            return Ok((child, qemu));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    bail!("weir run started no QEMU")
+}
+
+/// The QEMU that process `parent` started: the child whose command line has a `-kernel`.
+fn qemu_of(parent: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|process: &u32| {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+        // After the name in parentheses: state, parent.
+        let is_child =
+            read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::parse)
+                == Some(Ok(parent));
+        is_child && read("cmdline").split('\0').any(|word| word == "-kernel")
+    })
+}
+
+fn is_gone(process: u32) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while Path::new("/proc").join(process.to_string()).exists() {
+        ensure!(Instant::now() < deadline, "QEMU is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn a_killed_run_leaves_no_qemu() -> Result<()> {
+    let (mut child, qemu) = running()?;
+    child.kill()?;
+    child.wait()?;
+    is_gone(qemu)
+}
+
+fn a_terminated_run_ends_the_guest_first() -> Result<()> {
+    let (mut child, qemu) = running()?;
+    // Time for the guest to become ready; earlier there is nobody to power it off.
+    std::thread::sleep(Duration::from_secs(4));
+    ensure!(Command::new("kill").arg(child.id().to_string()).status()?.success(), "kill failed");
+    let status = child.wait()?;
+    ensure!(status.code() == Some(0), "weir run ended with {status}");
+    is_gone(qemu)
+}
+
+fn a_busy_default_port_is_replaced() -> Result<()> {
+    // Somebody else may already hold it; either way it is busy.
+    let _taken = UdpSocket::bind(("127.0.0.1", port::DEFAULT));
+    let output = weir(&["run", "--timeout", "1"])?;
+    let text = String::from_utf8(output.stderr)?;
+    ensure!(text.contains("UDP port 7007 is busy, taking 70"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! A machine under test: waits for what it says, with deadlines, and keeps the console for the report.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use weir_runner::build::Profile;
+use weir_runner::machine::Machine;
+use weir_runner::report::{Ready, Report, Status};
+use weir_runner::system::System;
+use weir_runner::tools::{self, Series};
+use weir_runner::vm::symbols::Symbols;
+use weir_runner::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
+use weir_runner::workspace;
+
+/// How long a guest may take to start its applications.
+const BOOT_LIMIT: Duration = Duration::from_secs(40);
+/// How long an answer on the console may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How many console lines a failure shows.
+const SHOWN_LINES: usize = 60;
+
+/// What to boot. The defaults: VT-d, 2 CPUs, 512 MiB, no network.
+pub(crate) struct Setup {
+    machine: &'static str,
+    memory: &'static str,
+    cpus: u32,
+    manifest: &'static str,
+    networks: Vec<String>,
+}
+
+impl Setup {
+    /// A machine with the manifest `qemu/tests/manifests/NAME.toml`.
+    pub(crate) fn new(manifest: &'static str) -> Setup {
+        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![] }
+    }
+
+    pub(crate) fn machine(self, machine: &'static str) -> Setup {
+        Setup { machine, ..self }
+    }
+
+    pub(crate) fn memory(self, memory: &'static str) -> Setup {
+        Setup { memory, ..self }
+    }
+
+    pub(crate) fn cpus(self, cpus: u32) -> Setup {
+        Setup { cpus, ..self }
+    }
+
+    /// Adds a network device, the next in bus order.
+    pub(crate) fn network(mut self, network: String) -> Setup {
+        self.networks.push(network);
+        self
+    }
+
+    /// Builds, starts, and waits until all applications are started.
+    pub(crate) fn boot(self) -> Result<(Guest, Ready)> {
+        let mut guest = self.start()?;
+        let ready = guest.wait("the supervisor's ready report", BOOT_LIMIT, |guest| guest.ready.clone())?;
+        Ok((guest, ready))
+    }
+
+    /// Builds and starts.
+    pub(crate) fn start(self) -> Result<Guest> {
+        let manifest = workspace::root().join(format!("qemu/tests/manifests/{}.toml", self.manifest));
+        let system = System::from_manifest(&manifest, self.cpus, Profile::Release)?;
+        let config = Config {
+            machine: Machine::named(self.machine)?,
+            memory: self.memory.into(),
+            cpus: self.cpus,
+            kernel: system.kernel.clone(),
+            bundle: system.bundle.clone(),
+            append: String::new(),
+            networks: self.networks,
+            extra: vec![],
+        };
+        Guest::start(&config, Symbols::new(&system))
+    }
+}
+
+/// A machine under test.
+pub(crate) struct Guest {
+    vm: Option<Vm>,
+    symbols: Symbols,
+    partial: Lines,
+    ready: Option<Ready>,
+    end_code: Option<u32>,
+    statuses: Vec<Status>,
+    console: Vec<String>,
+}
+
+impl Guest {
+    /// Starts a machine whose kernel need not be Weir's.
+    pub(crate) fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
+        let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
+        Ok(Guest {
+            vm: Some(vm),
+            symbols,
+            partial: Lines::default(),
+            ready: None,
+            end_code: None,
+            statuses: vec![],
+            console: vec![],
+        })
+    }
+
+    /// Waits until `found` finds something.
+    fn wait<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut found: impl FnMut(&Guest) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(thing) = found(self) {
+                return Ok(thing);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.vm.as_ref().and_then(|vm| vm.next(left)) {
+                Some(Event::Ended) => {
+                    let outcome = self.vm.take().map(Vm::outcome);
+                    return found(self)
+                        .ok_or_else(|| self.failure(&format!("{outcome:?} while waiting for {what}")));
+                }
+                Some(event) => self.see(event),
+                None => return Err(self.failure(&format!("no sign of {what} within {} s", limit.as_secs()))),
+            }
+        }
+    }
+
+    fn see(&mut self, event: Event) {
+        match event {
+            Event::Console(bytes) => {
+                for line in self.partial.push(&bytes) {
+                    let shown = self.symbols.explain(&line);
+                    self.console.extend(shown.unwrap_or_else(|| vec![without_escapes(&line)]));
+                }
+            }
+            Event::Report(Report::Ready(ready)) => self.ready = Some(ready),
+            Event::Report(Report::Status(status)) => self.statuses.push(status),
+            Event::Report(Report::End { code }) => self.end_code = Some(code),
+            Event::Garbled(line) => self.console.push(format!("not a report: {}", without_escapes(&line))),
+            Event::Ended | Event::Stop => {}
+        }
+    }
+
+    /// An error that shows the end of the console.
+    pub(crate) fn failure(&self, what: &str) -> anyhow::Error {
+        let tail = &self.console[self.console.len().saturating_sub(SHOWN_LINES)..];
+        anyhow!("{what}; console:\n{}", tail.join("\n"))
+    }
+
+    /// Fails unless `condition` holds.
+    pub(crate) fn check(&self, condition: bool, what: &str) -> Result<()> {
+        if condition { Ok(()) } else { Err(self.failure(what)) }
+    }
+
+    /// Waits for a console line that contains `text`, from the first line of all.
+    pub(crate) fn console_line(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let mut looked_at = 0;
+        self.wait(&format!("a console line with `{text}`"), limit, |guest| {
+            let start = std::mem::replace(&mut looked_at, guest.console.len());
+            guest.console[start..].iter().find(|line| line.contains(text)).cloned()
+        })
+    }
+
+    /// Whether a console line so far contains `text`.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.console.iter().any(|line| line.contains(text))
+    }
+
+    /// Types a line at the console.
+    pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
+        let vm = self.vm.as_mut().ok_or_else(|| anyhow!("the machine has ended"))?;
+        vm.type_text(&format!("{line}\r"))
+    }
+
+    /// The counters now: asks for a report and waits for one that is younger than the question.
+    pub(crate) fn status(&mut self) -> Result<Status> {
+        self.drain();
+        self.type_line("report")?;
+        let seen = self.statuses.len();
+        self.wait("a status report", ANSWER_LIMIT, |guest| guest.statuses.get(seen).cloned())
+    }
+
+    /// Waits for counters that please.
+    pub(crate) fn status_when(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        pleases: impl Fn(&Status) -> bool,
+    ) -> Result<Status> {
+        self.wait(what, limit, |guest| guest.statuses.last().filter(|status| pleases(status)).cloned())
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.vm.as_ref().and_then(|vm| vm.next(Duration::ZERO)) {
+            self.see(event);
+            if self.vm.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Switches the machine off and checks that the guest did it, and why.
+    pub(crate) fn power_off(mut self) -> Result<()> {
+        let vm = self.vm.take().ok_or_else(|| anyhow!("the machine has ended"))?;
+        let outcome = vm.power_off(|event| self.see(event));
+        self.check(outcome == Outcome::Success, &format!("the machine ended with {outcome:?}"))?;
+        self.check(self.end_code == Some(0x10), &format!("the end report says {:?}", self.end_code))
+    }
+
+    /// Waits for the machine to end by itself; gives what it ended with and the last counters.
+    pub(crate) fn end(&mut self, limit: Duration) -> Result<(Outcome, Option<Status>)> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.vm.as_ref().and_then(|vm| vm.next(left)) {
+                Some(Event::Ended) => break,
+                Some(event) => self.see(event),
+                None => return Err(self.failure(&format!("it did not end within {} s", limit.as_secs()))),
+            }
+        }
+        let vm = self.vm.take().ok_or_else(|| anyhow!("the machine has ended"))?;
+        Ok((vm.outcome(), self.statuses.last().cloned()))
+    }
+}
+
+/// A bundle or kernel in the tests' own folder.
+pub(crate) fn scratch() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
