@@ -124,7 +124,8 @@ impl App {
     pub(crate) fn status(&self) -> AppStatus<'_> {
         let (state, code) = match (&self.life, self.due_ns, self.last) {
             (Some(_), _, _) => ("running", 0),
-            (None, Some(_), _) | (None, None, None) => ("waiting", 0),
+            (None, Some(_), Some(ending)) => ("waiting", ending.state().1),
+            (None, _, None) => ("waiting", 0),
             (None, None, Some(ending)) => ending.state(),
         };
         let is_ready = self.life.as_ref().is_some_and(|life| life.stats.ready.load(Ordering::Acquire) == 1);

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use weir_abi::device::DeviceInfo;
 use weir_abi::manifest::DeviceGrant;
 use weir_abi::{Error, Handle};
-use weir_init_logic::select::position;
+use weir_init_logic::select::{Selection, position};
 use weir_rt::{Device, Process, System, log};
+
+use crate::launch::LaunchError;
 
 /// Every function, in bus order.
 pub(crate) struct Devices(Vec<Device>);
@@ -35,8 +37,15 @@ impl Devices {
     }
 
     /// Makes `process` the owner of the function that `grant` names.
-    pub(crate) fn assign(&self, grant: &DeviceGrant, process: &Process) -> Result<Handle, Error> {
-        let position = position(&self.infos(), grant.select).ok_or(Error::NotFound)?;
-        self.0[position].assign(process)
+    pub(crate) fn assign(&self, grant: &DeviceGrant, process: &Process) -> Result<Handle, LaunchError> {
+        let (name, selection) = (grant.name.clone(), Selection(grant.select));
+        match position(&self.infos(), grant.select) {
+            None => Err(LaunchError::NoDevice { name, selection }),
+            Some(position) => self.0[position].assign(process).map_err(|error| LaunchError::Device {
+                name,
+                selection,
+                error,
+            }),
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum LaunchError {
     NoProgram(String),
     #[error("its program is refused: {0}")]
     Program(#[from] ProgramError),
+    #[error("there is no device `{name}` ({selection})")]
+    NoDevice { name: String, selection: Selection },
     #[error("device `{name}` ({selection}) is refused: {error}")]
     Device { name: String, selection: Selection, error: Error },
     #[error("{what}: {error}")]
@@ -150,13 +152,10 @@ impl Launcher<'_> {
         grants: &mut Vec<Grant>,
     ) -> Result<(), LaunchError> {
         for grant in &app.devices {
-            let (name, selection) = (grant.name.clone(), Selection(grant.select));
             match self.devices.assign(grant, process) {
-                Ok(handle) => grants.push(Grant { name, handle }),
-                Err(error) if grant.optional => {
-                    log!("app {} runs without device `{name}` ({selection}): {error}", app.name);
-                }
-                Err(error) => return Err(LaunchError::Device { name, selection, error }),
+                Ok(handle) => grants.push(Grant { name: grant.name.clone(), handle }),
+                Err(error) if grant.optional => log!("app {} runs without: {error}", app.name),
+                Err(error) => return Err(error),
             }
         }
         Ok(())

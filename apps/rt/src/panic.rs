@@ -56,7 +56,8 @@ impl Iterator for Frames {
             return None;
         }
         // SAFETY: two aligned words between a live frame and the end of the stack, which is mapped.
-        let [caller, address] = unsafe { *(self.frame as *const [usize; 2]) };
+        let [caller, address] =
+            unsafe { core::ptr::with_exposed_provenance::<[usize; 2]>(self.frame).read() };
         // Frames lie upwards; anything else ends the walk.
         self.frame = if caller > self.frame { caller } else { 0 };
         (address != 0).then_some(address)
@@ -87,7 +88,8 @@ mod tests {
     #[test]
     fn walks_upwards_and_stays_inside() {
         let stack = [const { Cell::new(0usize) }; 8];
-        let at = |i: usize| stack[i].as_ptr() as usize;
+        let start = stack.as_ptr().expose_provenance();
+        let at = |i: usize| start + i * size_of::<usize>();
         let (a, b, end) = (at(0), at(4), at(7) + 8);
         stack[0].set(b);
         stack[1].set(0x1111);

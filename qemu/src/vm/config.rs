@@ -45,9 +45,8 @@ impl Config {
         words.extend(self.extra.clone());
         option(&mut words, "-kernel", self.kernel.display().to_string());
         option(&mut words, "-initrd", self.bundle.display().to_string());
-        if !self.append.is_empty() {
-            option(&mut words, "-append", self.append.clone());
-        }
+        // The kernel writes to no port it was not told of.
+        option(&mut words, "-append", format!("exit_port=0x501 {}", self.append).trim_end().into());
         words
     }
 
