@@ -28,7 +28,7 @@ fn main() {
     libtest_mimic::run(&arguments, cases::ALL.iter().map(trial).collect()).exit();
 }
 
-fn run(qemu: Option<PathBuf>, problem: Option<String>, case: fn(&std::path::Path)) -> Result<(), Failed> {
+fn run(qemu: Option<PathBuf>, problem: Option<String>, case: fn(&Path)) -> Result<(), Failed> {
     if let Some(problem) = problem {
         return Err(problem.into());
     }

@@ -243,7 +243,7 @@ const FRAMES_AT: u64 = 0x40_0000_0000;
 const ARENA_PAGES: u64 = 4096;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_a_plain_map(kind in 0usize..15, steps in steps()) {

@@ -158,6 +158,7 @@ fn queue_errors_isolate_and_are_never_success() {
     for (bit, nth) in [(4, 1), (5, 1), (6, 1), (4, 2), (5, 2), (6, 2), (4, 3), (4, 4)] {
         let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
         machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+        machine.unit.attach(OTHER, &mut domain).unwrap();
         machine.model.sabotage(Sabotage { queue_error: Some((1 << bit, nth)), ..Sabotage::default() });
         assert_eq!(machine.unit.detach(DEVICE, &mut domain), Err(Error::QueueError { fsts: 1 << bit }));
         assert_isolated(&mut machine);
@@ -168,6 +169,8 @@ fn queue_errors_isolate_and_are_never_success() {
 #[test]
 fn a_silent_queue_times_out() {
     let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+    machine.unit.attach(OTHER, &mut domain).unwrap();
     machine.model.sabotage(Sabotage { is_stuck: true, ..Sabotage::default() });
     let timeout = Error::Timeout { what: Wait::Invalidated, limit_us: 100_000 };
     assert_eq!(machine.unit.detach(DEVICE, &mut domain), Err(timeout));
@@ -197,9 +200,11 @@ fn every_command_has_a_limit() {
 fn assert_isolated(machine: &mut Machine) {
     assert!(machine.unit.is_isolated());
     let mut domain = machine.domain();
-    assert_eq!(machine.unit.attach(OTHER, &mut domain), Err(Error::Isolated));
+    assert_eq!(machine.unit.attach(DEVICE, &mut domain), Err(Error::Isolated));
     machine.model.0.borrow_mut().forget_everything();
-    assert_eq!(machine.model.dma(DEVICE.0, WINDOW, true), None);
+    for requester in [DEVICE, OTHER] {
+        assert_eq!(machine.model.dma(requester.0, WINDOW, true), None);
+    }
 }
 
 fn is_wait(event: &Event) -> bool {
