@@ -118,6 +118,8 @@ fn a_handle_works_at_its_own_unit_only() {
     assert_eq!(other.allocate_interrupt(ROUTE).err(), Some(Error::NotThisUnit), "remapping is off");
     other.enable_interrupt_remapping(ApicMode::X2Apic).unwrap();
     let handle = machine.unit.allocate_interrupt(ROUTE).unwrap();
+    let same_index = other.allocate_interrupt(ROUTE).unwrap();
+    assert_eq!(handle.index(), same_index.index());
     assert_eq!(other.redirect_interrupt(&handle, ROUTE), Err(Error::NotThisUnit));
     assert_eq!(other.free_interrupt(handle), Err(Error::NotThisUnit));
 }
