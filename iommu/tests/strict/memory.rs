@@ -100,6 +100,10 @@ impl State {
     }
 
     fn write(&mut self, at: u64, value: u64) {
+        if !self.is_coherent {
+            // A line written twice may have been evicted in between.
+            self.leave_cache(at);
+        }
         *self.word(PhysAddr(at)) = value;
         if self.is_coherent {
             self.leave_cache(at);
