@@ -128,8 +128,10 @@ impl Fake {
     pub(super) fn express(self, port_type: u32, has_flr: bool) -> Fake {
         let at = self.next_standard;
         let capabilities = if has_flr { 0x1000_8000 } else { 0x8000 };
-        let mut fake = self
-            .capability(0x10, &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x2810, 0x7fff), (0, 0)]);
+        let mut fake = self.capability(
+            0x10,
+            &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)],
+        );
         fake.cleared_by_one[usize::from(at / 4) + 2] = 0x000f_0000;
         if has_flr {
             fake.reset_bit = Some((at + 8, 1 << 15));
@@ -159,7 +161,8 @@ impl Fake {
     }
 
     pub(super) fn root_port(secondary: u8, subordinate: u8) -> Fake {
-        Fake::bridge(secondary, subordinate).express(4, false).acs(0x5f)
+        // Firmware left "direct translated" on.
+        Fake::bridge(secondary, subordinate).express(4, false).extended(0x0d, &[(0x0040_005f, 0x005f_0000)])
     }
 
     pub(super) fn upstream_port(secondary: u8, subordinate: u8) -> Fake {
