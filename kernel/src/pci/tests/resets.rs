@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::fake::{Fake, Machine, at};
 use crate::pci::{ConfigSpace, Function, Inventory, MsixState, PciAddress, PciError};
@@ -179,4 +179,34 @@ fn pending_transactions_are_waited_for_up_to_a_limit() {
             assert_eq!(space.reset_early.get(), is_early, "{status:#x} {reads}");
         }
     }
+}
+
+/// Notes when a bridge's control register is written.
+struct Pulse<'a> {
+    machine: &'a Machine,
+    clock: &'a TestClock,
+    times: RefCell<Vec<u64>>,
+}
+
+impl ConfigSpace for Pulse<'_> {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        self.machine.read(address, offset)
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if offset == 0x3c {
+            self.times.borrow_mut().push(self.clock.now_us());
+        }
+        self.machine.write(address, offset, value);
+    }
+}
+
+#[test]
+fn a_bus_is_held_in_reset_for_a_while() {
+    let machine = Machine::new([(at(0, 1, 0), Fake::root_port(1, 1)), (at(1, 0, 0), Fake::edu(0xfe00_0000))]);
+    let (inventory, clock) = (machine.enumerate(), TestClock::default());
+    let space = Pulse { machine: &machine, clock: &clock, times: RefCell::default() };
+    inventory.reset(1, &space, &clock).unwrap();
+    let times = space.times.into_inner();
+    assert!(times.len() == 2 && times[1] - times[0] >= 1000, "PCI asks for a millisecond");
 }
