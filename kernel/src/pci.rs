@@ -27,7 +27,8 @@ pub mod mapping;
 pub mod registers;
 pub mod reset;
 
-#[cfg(test)]
+// Not under Miri: nothing here is unsafe, and each scan reads 8192 registers.
+#[cfg(all(test, not(miri)))]
 mod tests;
 
 pub use bar::{Bar, BarKind};
