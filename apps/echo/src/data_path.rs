@@ -1,7 +1,7 @@
 //! The loop that answers packets.
 //!
 //! **Invariant: between two looks at the device nothing allocates, locks, copies a frame, or enters the kernel**;
-//! what needs more is done once in [`LOOKS_PER_ROUND`] looks, by [`Watch`].
+//! what needs more is done once in [`LOOKS_PER_ROUND`] looks.
 
 use weir_net::{Answer, EchoResponder};
 use weir_pool::Burst;
@@ -15,8 +15,10 @@ use crate::{Failure, Nic};
 
 /// Frames taken at once.
 const BURST: usize = 32;
-/// Looks at the device between two rounds of the watch: some milliseconds.
-const LOOKS_PER_ROUND: u32 = 1 << 16;
+/// Looks at the ring between two rounds: a millisecond or so.
+const LOOKS_PER_ROUND: u32 = 1 << 14;
+/// Time between two readings of the device's registers.
+const VISIT_NS: u64 = 100_000_000;
 /// Idle spinning before a sleep.
 const SPIN_MIN_NS: u64 = 10_000;
 const SPIN_MAX_NS: u64 = 200_000;
@@ -32,6 +34,8 @@ pub(crate) struct DataPath {
     answers: Burst<BURST>,
     /// Answers until the crash that was asked for.
     crash_after: Option<u64>,
+    /// When the device's registers are read next.
+    next_visit_ns: u64,
 }
 
 /// What one look did, in packets and bytes.
@@ -51,13 +55,15 @@ impl DataPath {
         watch: Watch,
         crash_after: Option<u64>,
     ) -> DataPath {
-        DataPath { nic, responder, watch, received: Burst::new(), answers: Burst::new(), crash_after }
+        let (received, answers) = (Burst::new(), Burst::new());
+        DataPath { nic, responder, watch, received, answers, crash_after, next_visit_ns: 0 }
     }
 
     /// Answers until something fails. `is_alone`: never sleep.
     pub(crate) fn run(mut self, is_alone: bool) -> Result<(), Failure> {
         let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
-        self.watch.begin(&self.nic)?;
+        self.watch.watch_link(&self.nic)?;
+        self.watch.begin();
         loop {
             let mut must_sleep = false;
             for _ in 0..LOOKS_PER_ROUND {
@@ -130,7 +136,12 @@ impl DataPath {
 
     /// What is done now and then.
     fn round(&mut self, sleep_entries: u64) -> Result<(), Failure> {
-        self.watch.round(&self.nic, thread::kernel_entries(), sleep_entries)?;
+        self.watch.publish(thread::kernel_entries(), sleep_entries);
+        if now_ns() < self.next_visit_ns {
+            return Ok(());
+        }
+        self.next_visit_ns = now_ns().saturating_add(VISIT_NS);
+        self.watch.watch_link(&self.nic)?;
         if self.nic.net.has_stopped() {
             log!("nic: it stopped; starting it again");
             self.watch.count_device_error();

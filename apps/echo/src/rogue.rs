@@ -31,17 +31,24 @@ impl Canary {
     }
 }
 
-/// Starts the device with two wrong descriptors: it sends the canary's bytes at once, and writes the first frame
-/// that arrives over them.
+/// A physical address where the kernel lies (its image is loaded from 1 MiB on): a device whose accesses were not
+/// translated would read or overwrite it.
+const KERNEL: Iova = Iova(0x10_0000);
+/// Bytes the device is told to send.
+const SENT_BYTES: u16 = 60;
+
+/// Starts the device with wrong descriptors: it sends what it can read at once, and writes the first frames that
+/// arrive over the same places.
 pub(crate) fn attack(nic: &mut Nic) -> Result<Canary, Failure> {
     let canary = Canary::new();
-    // With an empty pool the receive ring starts empty, so the wrong descriptor is the first of it.
-    let mut bufs: Vec<_> = core::iter::from_fn(|| nic.pool.take()).collect();
+    // With an empty pool the receive ring starts empty, so the wrong descriptors are the first of it.
+    let bufs: Vec<_> = core::iter::from_fn(|| nic.pool.take()).collect();
     nic.start()?;
-    bufs.drain(..).for_each(|buf| nic.pool.put(buf));
-    let bytes = 60;
-    let is_given = nic.rx.offer_wrong_address(&mut nic.pool, canary.address())?
-        && nic.tx.send_wrong_address(&mut nic.pool, canary.address(), bytes)?;
-    log!("bad-descriptor: device told to read and write {}, given: {is_given}", canary.address());
+    bufs.into_iter().for_each(|buf| nic.pool.put(buf));
+    for place in [canary.address(), KERNEL] {
+        let is_given = nic.rx.offer_wrong_address(&mut nic.pool, place)?
+            && nic.tx.send_wrong_address(&mut nic.pool, place, SENT_BYTES)?;
+        log!("bad-descriptor: device told to read and write {place}, given: {is_given}");
+    }
     Ok(canary)
 }

@@ -32,11 +32,9 @@ impl Watch {
     }
 
     /// The data path begins now.
-    pub(crate) fn begin(&mut self, nic: &Nic) -> Result<(), Failure> {
-        self.watch_link(nic)?;
+    pub(crate) fn begin(&mut self) {
         self.stats.ready.store(1, Ordering::Release);
         self.first_entries = thread::kernel_entries();
-        Ok(())
     }
 
     /// Adds what a look did.
@@ -54,16 +52,20 @@ impl Watch {
         add(&self.stats.device_errors, 1);
     }
 
-    /// One round: kernel entries first, because telling things costs some.
-    pub(crate) fn round(&mut self, nic: &Nic, entries: u64, sleep_entries: u64) -> Result<(), Failure> {
+    /// Shows the supervisor the kernel entries so far, and tells of accesses blocked since the last time.
+    pub(crate) fn publish(&mut self, entries: u64, sleep_entries: u64) {
         let data_path = entries.wrapping_sub(self.first_entries);
         self.stats.data_path_kernel_entries.store(data_path, Ordering::Relaxed);
         self.stats.sleep_kernel_entries.store(sleep_entries, Ordering::Relaxed);
-        self.watch_faults(&kernel_page().faults);
-        self.watch_link(nic)?;
-        // What was logged just now is not the data path's.
-        self.first_entries = self.first_entries.wrapping_add(thread::kernel_entries().wrapping_sub(entries));
-        Ok(())
+        self.off_path(|watch| watch.watch_faults(&kernel_page().faults));
+    }
+
+    /// Does something whose kernel entries are not the data path's, such as logging.
+    fn off_path<R>(&mut self, act: impl FnOnce(&mut Watch) -> R) -> R {
+        let before = thread::kernel_entries();
+        let result = act(self);
+        self.first_entries = self.first_entries.wrapping_add(thread::kernel_entries().wrapping_sub(before));
+        result
     }
 
     fn watch_faults(&mut self, ring: &FaultRing) {
@@ -83,10 +85,11 @@ impl Watch {
         }
     }
 
-    fn watch_link(&mut self, nic: &Nic) -> Result<(), Failure> {
+    /// Tells of a link that went up or down. Reads the device's registers.
+    pub(crate) fn watch_link(&mut self, nic: &Nic) -> Result<(), Failure> {
         let is_up = nic.net.read_link_up()?;
         if is_up != self.is_link_up {
-            log!("nic: the link is {}", if is_up { "up" } else { "down" });
+            self.off_path(|_| log!("nic: the link is {}", if is_up { "up" } else { "down" }));
         }
         self.is_link_up = is_up;
         Ok(())

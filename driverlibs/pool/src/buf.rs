@@ -153,10 +153,13 @@ impl InFlight {
     /// # Errors
     /// The buffer, where such a frame would not lie inside it.
     #[inline]
-    pub fn complete(self, start: u16, len: u16) -> Result<Buf, InFlight> {
-        if start > BUF_BYTES || len > BUF_BYTES - start {
+    pub fn complete(self, start: u16, len: u32) -> Result<Buf, InFlight> {
+        // `len` has the width devices write it in, so that one comparison checks it.
+        if start > BUF_BYTES || len > u32::from(BUF_BYTES - start) {
             return Err(self);
         }
+        #[expect(clippy::cast_possible_truncation, reason = "at most BUF_BYTES, just checked")]
+        let len = len as u16;
         Ok(Buf { base: self.base, start, len })
     }
 

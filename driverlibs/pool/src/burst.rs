@@ -67,7 +67,7 @@ impl<const N: usize> Burst<N> {
     /// The buffers, in order, to be changed in place.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Buf> {
-        self.slots.iter_mut().take(self.tail).skip(self.head).flatten()
+        self.slots.get_mut(self.head..self.tail).unwrap_or_default().iter_mut().flatten()
     }
 
     /// After a partial send the filled slots do not start at 0; rare, so paid for here.

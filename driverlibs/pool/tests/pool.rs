@@ -39,7 +39,7 @@ fn a_lent_buffer_is_what_the_device_reads_and_writes() {
     window.read(iova.0, &mut seen);
     assert_eq!((&seen[..12], &seen[12..]), (&[9; 12][..], &b"weir"[..]));
     window.write(iova.0 + 12, b"lock");
-    let buf = in_flight.complete(HEADROOM_BYTES, len - 12).expect("inside");
+    let buf = in_flight.complete(HEADROOM_BYTES, u32::from(len - 12)).expect("inside");
     assert_eq!(buf.frame(), b"lock");
     assert_eq!(window.faults(), 0);
     pool.put(buf);
@@ -54,9 +54,9 @@ fn a_frame_never_leaves_its_buffer() {
     assert!(!buf.prepend([0; 1]));
     assert!(buf.set_len(BUF_BYTES));
     let (in_flight, _) = pool.lend(buf).expect("the pool's own");
-    let in_flight = in_flight.complete(HEADROOM_BYTES, FRAME_BYTES + 1).expect_err("too long");
+    let in_flight = in_flight.complete(HEADROOM_BYTES, u32::from(FRAME_BYTES) + 1).expect_err("too long");
     let in_flight = in_flight.complete(u16::MAX, 0).expect_err("starts outside");
-    let in_flight = in_flight.complete(u16::MAX, u16::MAX).expect_err("both");
+    let in_flight = in_flight.complete(u16::MAX, u32::MAX).expect_err("both");
     pool.put(in_flight.complete_empty());
     assert_eq!(pool.available(), 2);
 }

@@ -6,9 +6,11 @@ use alloc::boxed::Box;
 use crate::MAX_ENTRIES;
 
 /// A power-of-two number of `T`, indexed by the low bits of any number.
+///
+/// **Invariant: `slots` has `mask + 1` elements.**
 pub struct LocalRing<T> {
-    /// Never empty; its length is a power of two.
     slots: Box<[T]>,
+    mask: u16,
 }
 
 impl<T> LocalRing<T> {
@@ -16,14 +18,13 @@ impl<T> LocalRing<T> {
     /// and at most [`MAX_ENTRIES`].
     pub fn new(entries: u16, slot: impl FnMut(u16) -> T) -> Option<LocalRing<T>> {
         let is_valid = entries.is_power_of_two() && entries <= MAX_ENTRIES;
-        is_valid.then(|| LocalRing { slots: (0..entries).map(slot).collect() })
+        is_valid.then(|| LocalRing { slots: (0..entries).map(slot).collect(), mask: entries - 1 })
     }
 
     /// The slot that `index` falls on.
     #[inline]
     pub fn at(&mut self, index: u16) -> &mut T {
-        let masked = usize::from(index) & (self.slots.len() - 1);
-        // SAFETY: the length is a power of two (field invariant), so the masked index is below it.
-        unsafe { self.slots.get_unchecked_mut(masked) }
+        // SAFETY: the masked index is at most `mask`, which is below the length (type invariant).
+        unsafe { self.slots.get_unchecked_mut(usize::from(index & self.mask)) }
     }
 }

@@ -111,9 +111,8 @@ impl SplitQueue {
         }
     }
 
-    /// Makes it as new for a device that has been reset, and that agreed on `features`. Buffers the device had go
-    /// back to `pool`.
-    pub(crate) fn restart(&mut self, pool: &mut Pool, features: Features) {
+    /// Makes it as new for a device that has been reset. Buffers the device had go back to `pool`.
+    pub(crate) fn empty(&mut self, pool: &mut Pool) {
         for id in 0..self.entries {
             if let Some(buffer) = self.in_flight.at(id).take() {
                 pool.put(buffer.complete_empty());
@@ -123,11 +122,16 @@ impl SplitQueue {
         self.added = Position::default();
         self.published = Position::default();
         self.taken = Position::default();
-        self.has_event_index = features.contains(Features::EVENT_IDX);
         self.available.index.store_release(0);
         self.used.flags.store_release(0);
         self.used.index.store_release(0);
         self.used.avail_event.store_release(0);
+    }
+
+    /// Takes over what device and driver agreed on, before the device runs.
+    pub(crate) fn set_features(&mut self, features: Features) {
+        self.has_event_index = features.contains(Features::EVENT_IDX);
+        self.available.flags.store_release(0);
         self.silence();
     }
 
@@ -197,10 +201,12 @@ impl SplitQueue {
     #[inline]
     pub(crate) fn take(&mut self) -> Result<Completed, Violation> {
         let used = self.used.ring.load(self.taken.0);
-        let unknown = Violation::UsedId { id: used.id() };
-        let id = u16::try_from(used.id()).ok().filter(|&id| id < self.entries).ok_or(unknown)?;
-        let buffer = self.in_flight.at(id).take().ok_or(unknown)?;
-        self.give_back_id(id);
+        if used.id() >= self.entries.into() {
+            return Err(Violation::UsedId { id: used.id() });
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "below `entries`, just checked")]
+        let id = used.id() as u16;
+        let buffer = self.take_from(id)?;
         Ok(Completed { buffer, len: used.len() })
     }
 
@@ -209,15 +215,15 @@ impl SplitQueue {
     #[inline]
     pub(crate) fn take_in_order(&mut self) -> Result<InFlight, Violation> {
         let id = *self.ids.at(self.taken.0);
-        let buffer = self.in_flight.at(id).take().ok_or(Violation::UsedId { id: id.into() })?;
-        self.give_back_id(id);
-        Ok(buffer)
+        self.take_from(id)
     }
 
     #[inline]
-    fn give_back_id(&mut self, id: u16) {
+    fn take_from(&mut self, id: u16) -> Result<InFlight, Violation> {
+        let buffer = self.in_flight.at(id).take().ok_or(Violation::UsedId { id: id.into() })?;
         *self.ids.at(self.taken.0) = id;
         self.taken = self.taken.plus(1);
+        Ok(buffer)
     }
 
     /// Asks for no interrupt: with event indices, for one that is 2¹⁶ buffers away (§2.7.7). Called once per

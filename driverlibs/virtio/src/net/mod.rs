@@ -1,7 +1,7 @@
 //! The network device (virtio 1.2 §5.1 "Network Device"): one receive and one transmit queue.
 //!
-//! **Invariant: queues carry buffers only between [`Net::start`] and the next one; a start resets the device
-//! first, then takes every buffer it had back.** The queues are values of their own and may move to other
+//! **Invariant: a buffer that the device had comes back to the CPU only by a completion, or after the device was
+//! reset ([`Net::stop`], with which every start begins).** The queues are values of their own and may move to other
 //! threads. Frames are plain: no checksum or segmentation offload, no merged buffers.
 
 mod rx;
@@ -106,16 +106,33 @@ impl<D: Device> Net<D> {
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
-        self.transport.reset(clock)?;
+        self.stop(rx, tx, pool, clock)?;
         self.agreed = self.transport.negotiate(self.wanted)?;
-        rx.queue.restart(pool, self.agreed);
-        tx.queue.restart(pool, self.agreed);
+        rx.queue.set_features(self.agreed);
+        tx.queue.set_features(self.agreed);
         tx.is_in_order = self.agreed.contains(Features::IN_ORDER);
         let vector = rx.interrupt.as_ref().map(|_| RX_VECTOR);
         self.enable(RX, &rx.queue, vector)?;
         self.enable(TX, &tx.queue, None)?;
         self.transport.run()?;
         rx.refill(pool)
+    }
+
+    /// Stops the device: resets it and takes back what the queues had.
+    ///
+    /// # Errors
+    /// `Host(TimedOut)` or `Host(Gone)` where it does not reset: then the buffers it has stay lost.
+    pub fn stop(
+        &mut self,
+        rx: &mut RxQueue<D>,
+        tx: &mut TxQueue<D>,
+        pool: &mut Pool,
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        self.transport.reset(clock)?;
+        rx.queue.empty(pool);
+        tx.queue.empty(pool);
+        Ok(())
     }
 
     fn enable(&self, index: u16, queue: &SplitQueue, vector: Option<u16>) -> Result<(), Error> {

@@ -110,9 +110,6 @@ impl<D: Device> RxQueue<D> {
 /// The frame behind the device's header, if `len` is possible: a header at least, the buffer at most.
 #[inline]
 fn frame(buffer: InFlight, len: u32) -> Result<Buf, InFlight> {
-    let len = len.wrapping_sub(HEADER_BYTES.into());
-    match u16::try_from(len) {
-        Ok(len) => buffer.complete(HEADROOM_BYTES, len),
-        Err(_) => Err(buffer),
-    }
+    // Less than a header wraps to more than a buffer.
+    buffer.complete(HEADROOM_BYTES, len.wrapping_sub(HEADER_BYTES.into()))
 }

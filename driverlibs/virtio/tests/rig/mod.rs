@@ -3,7 +3,7 @@
 
 use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Burst, Pool};
-use weir_sim::virtio_net::Behaviour;
+use weir_sim::virtio_net::{Behaviour, Malice};
 use weir_sim::{SimClock, SimDevice, SimWindow, VirtioNet};
 use weir_virtio::Error;
 use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
@@ -61,6 +61,15 @@ impl Rig {
             self.pool.put(buf);
         }
         received.and(sent)
+    }
+}
+
+impl Drop for Rig {
+    /// Takes every buffer back, so that the pool's memory is freed.
+    fn drop(&mut self) {
+        self.device.model().set_malice(Malice::none());
+        let stopped = self.net.stop(&mut self.rx, &mut self.tx, &mut self.pool, &self.clock);
+        assert!(stopped.is_ok() || std::thread::panicking());
     }
 }
 
