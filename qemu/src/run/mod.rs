@@ -139,8 +139,13 @@ impl Session {
         let stop = vm.sender();
         // A receiver that is gone has nothing left to stop.
         ctrlc::set_handler(move || stop.send(Event::Stop).unwrap_or(())).context("cannot catch Ctrl-C")?;
-        let _terminal = self.is_serial.then(|| terminal::attach(&vm)).transpose()?;
+        let terminal = self.is_serial.then(|| terminal::attach(&vm)).transpose()?;
+        let mut is_listening = false;
         loop {
+            if let Some(terminal) = terminal.as_ref().filter(|_| self.ready.is_some() && !is_listening) {
+                terminal.listen()?;
+                is_listening = true;
+            }
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }

@@ -1,44 +1,57 @@
 //! This terminal as the guest's console (`--serial`).
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 use anyhow::Result;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::vm::Vm;
 
-/// Puts the terminal back as it was.
+/// An attached terminal; dropped, it is put back as it was.
 pub(super) struct Attached {
     before: Option<Termios>,
+    console: UnixStream,
 }
 
-/// Sends what is typed here to the guest, key by key. Ctrl-C still ends the run.
+/// Takes this terminal for the guest's console: key by key, no echo. Ctrl-C still ends the run.
 ///
 /// # Errors
 /// The system has no more file descriptors.
 pub(super) fn attach(vm: &Vm) -> Result<Attached> {
-    let mut console = vm.console()?;
+    let console = vm.console()?;
     let before = tcgetattr(std::io::stdin()).ok();
     if let Some(mut modes) = before.clone() {
         modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-        modes.input_modes -= rustix::termios::InputModes::ICRNL;
+        modes.input_modes -= InputModes::ICRNL;
         tcsetattr(std::io::stdin(), OptionalActions::Now, &modes)?;
     }
-    let is_terminal = before.is_some();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 256];
-        while let Ok(bytes @ 1..) = std::io::stdin().read(&mut buffer) {
-            let typed = &mut buffer[..bytes];
-            if !is_terminal {
-                // Commands from a file end with a newline; the console expects the Enter key.
-                typed.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b'\r');
+    Ok(Attached { before, console })
+}
+
+impl Attached {
+    /// Sends what is typed to the guest, from now on: before the supervisor runs nobody would read it.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub(super) fn listen(&self) -> Result<()> {
+        let mut console = self.console.try_clone()?;
+        let is_terminal = self.before.is_some();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 256];
+            while let Ok(bytes @ 1..) = std::io::stdin().read(&mut buffer) {
+                let typed = &mut buffer[..bytes];
+                if !is_terminal {
+                    // Commands from a file end with a newline; the console expects the Enter key.
+                    typed.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b'\r');
+                }
+                if console.write_all(typed).is_err() {
+                    return;
+                }
             }
-            if console.write_all(typed).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(Attached { before })
+        });
+        Ok(())
+    }
 }
 
 impl Drop for Attached {

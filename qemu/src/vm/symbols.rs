@@ -1,8 +1,8 @@
 //! Turns the guest's backtrace lines into functions, files and lines.
 //!
 //! The guest writes `[backtrace] kernel 0xADDRESS` or `[backtrace] app NAME 0xADDRESS`, innermost frame
-//! first. The first address of a run of such lines is where something happened, the others are return
-//! addresses: the call is the instruction before.
+//! first. The first address of a run of such lines is where something happened (or, in a panic's, again a return
+//! address), the others are return addresses: the call is the instruction before.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,10 @@ impl Symbols {
         let file = app.map_or(Some(&self.kernel), |name| self.programs.get(name)).cloned();
         let base = if app.is_some() { PROGRAM_BASE } else { 0 };
         let probe = address.wrapping_sub(base).wrapping_sub(u64::from(is_call));
-        let found = file.map(|file| self.lookup(&file, probe)).unwrap_or_default();
+        let mut found = file.as_ref().map(|file| self.lookup(file, probe)).unwrap_or_default();
+        if found.is_empty() && !is_call {
+            found = file.map(|file| self.lookup(&file, probe.wrapping_sub(1))).unwrap_or_default();
+        }
         if found.is_empty() {
             return Some(vec![format!("  {address:#018x} {place}: ?")]);
         }

@@ -1,9 +1,10 @@
 //! A machine under test: waits for what it says, with deadlines, and keeps the console for the report.
 
-use std::path::Path;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use tempfile::TempPath;
 use weir_runner::build::Profile;
 use weir_runner::machine::Machine;
 use weir_runner::report::{Ready, Report, Status};
@@ -27,12 +28,13 @@ pub(crate) struct Setup {
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
+    bundle: Option<Vec<u8>>,
 }
 
 impl Setup {
     /// A machine with the manifest `qemu/tests/manifests/NAME.toml`.
     pub(crate) fn new(manifest: &'static str) -> Setup {
-        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![] }
+        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![], bundle: None }
     }
 
     pub(crate) fn machine(self, machine: &'static str) -> Setup {
@@ -53,6 +55,11 @@ impl Setup {
         self
     }
 
+    /// Boots these bytes in place of the manifest's bundle.
+    pub(crate) fn bundle(self, bytes: Vec<u8>) -> Setup {
+        Setup { bundle: Some(bytes), ..self }
+    }
+
     /// Builds, starts, and waits until all applications are started.
     pub(crate) fn boot(self) -> Result<(Guest, Ready)> {
         let mut guest = self.start()?;
@@ -64,12 +71,13 @@ impl Setup {
     pub(crate) fn start(self) -> Result<Guest> {
         let manifest = workspace::root().join(format!("qemu/tests/manifests/{}.toml", self.manifest));
         let system = System::from_manifest(&manifest, self.cpus, Profile::Release)?;
+        let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let config = Config {
             machine: Machine::named(self.machine)?,
             memory: self.memory.into(),
             cpus: self.cpus,
             kernel: system.kernel.clone(),
-            bundle: system.bundle.clone(),
+            bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
             append: String::new(),
             networks: self.networks,
             extra: vec![],
@@ -227,7 +235,9 @@ impl Guest {
     }
 }
 
-/// A bundle or kernel in the tests' own folder.
-pub(crate) fn scratch() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
+/// A file with these bytes, for as long as the value lives: QEMU reads its files before it says it runs.
+pub(crate) fn scratch_file(name: &str, bytes: &[u8]) -> Result<TempPath> {
+    let mut file = tempfile::Builder::new().prefix(name).tempfile()?;
+    file.write_all(bytes)?;
+    Ok(file.into_temp_path())
 }

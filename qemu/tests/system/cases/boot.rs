@@ -1,6 +1,9 @@
 //! Weir starts on machines of every size, and answers there.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use weir_runner::vm::Outcome;
 
 use super::Case;
 use crate::guest::Setup;
@@ -13,6 +16,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("boot::on_8_cpus", || boots(8, "512M")),
     ("boot::with_128_mib", || boots(2, "128M")),
     ("boot::with_8_gib", || boots(2, "8G")),
+    ("boot::a_panic_shows_functions_files_and_lines", a_panic_shows_functions_files_and_lines),
 ];
 
 fn boots(cpus: u32, memory: &'static str) -> Result<()> {
@@ -22,8 +26,9 @@ fn boots(cpus: u32, memory: &'static str) -> Result<()> {
     guest.check(ready.iommu == "vtd-legacy", &format!("the IOMMU is {}", ready.iommu))?;
     let status = guest.status()?;
     let free_mib = status.frames_free / 256;
-    let mib = if memory == "8G" { 8192 } else { memory.trim_end_matches('M').parse()? };
-    // Kernel, programs and bundle stay below 64 MiB; the rest must be usable, above 4 GiB too.
+    let mib: u64 = if memory == "8G" { 8192 } else { memory.trim_end_matches('M').parse()? };
+    // Kernel, programs and bundle stay below 64 MiB, the records of frames take 1/128; the rest must be usable,
+    // above 4 GiB too.
     guest.check(
         (mib - 64 - mib / 128..mib).contains(&free_mib),
         &format!("{free_mib} of {mib} MiB are free"),
@@ -32,4 +37,13 @@ fn boots(cpus: u32, memory: &'static str) -> Result<()> {
         return Err(guest.failure(&error.to_string()));
     }
     guest.power_off()
+}
+
+/// A bundle that is none: the kernel cannot start its first process.
+fn a_panic_shows_functions_files_and_lines() -> Result<()> {
+    let mut guest = Setup::new("idle").bundle(b"no bundle".to_vec()).start()?;
+    let (outcome, _) = guest.end(Duration::from_secs(20))?;
+    guest.check(outcome == Outcome::Panic, &format!("the machine ended with {outcome:?}"))?;
+    guest.check(guest.has_said("PANIC"), "the console names no panic")?;
+    guest.check(guest.has_said("(kernel/src/boot/init.rs:"), "the backtrace names no source line")
 }

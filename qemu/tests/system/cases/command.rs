@@ -1,6 +1,7 @@
 //! The command line as people use it.
 
 use std::fs;
+use std::io::Write;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,7 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use weir_runner::{port, workspace};
 
 use super::Case;
-use crate::guest::scratch;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("command::wrong_usage_is_one_line_and_status_2", wrong_usage_is_one_line_and_status_2),
@@ -19,6 +19,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("command::help_names_every_choice", help_names_every_choice),
     ("command::documented_commands_exist", documented_commands_exist),
     ("command::timeout_ends_well_and_counts", timeout_ends_well_and_counts),
+    ("command::the_console_can_be_typed_at", the_console_can_be_typed_at),
+    ("command::a_debugger_is_told_how_to_attach", a_debugger_is_told_how_to_attach),
     ("command::a_killed_run_leaves_no_qemu", a_killed_run_leaves_no_qemu),
     ("command::a_terminated_run_ends_the_guest_first", a_terminated_run_ends_the_guest_first),
     ("command::a_busy_default_port_is_replaced", a_busy_default_port_is_replaced),
@@ -58,7 +60,8 @@ fn wrong_usage_is_one_line_and_status_2() -> Result<()> {
 }
 
 fn a_wrong_manifest_is_named_with_its_line() -> Result<()> {
-    let file = scratch().join("wrong.toml");
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("wrong.toml");
     fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"echo\"\nmemory = \"much\"\n")?;
     refused(&["image", "--manifest", &file.display().to_string()], "wrong.toml:4: ")?;
     fs::write(&file, "[[app]]\nname = \"a\"\nprogram = \"no-such-program\"\n")?;
@@ -116,19 +119,75 @@ fn documented_commands_exist() -> Result<()> {
     Ok(())
 }
 
+/// A datagram to the port people are told about must come back through the user-mode network.
+fn says_hello(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let deadline = Instant::now() + LIMIT;
+    let mut buffer = [0; 64];
+    while Instant::now() < deadline {
+        socket.send_to(b"hello", ("127.0.0.1", port))?;
+        if socket.recv(&mut buffer).is_ok_and(|bytes| &buffer[..bytes] == b"hello") {
+            return Ok(());
+        }
+    }
+    bail!("no answer from port {port}")
+}
+
 fn timeout_ends_well_and_counts() -> Result<()> {
-    let file = scratch().join("counters.json");
-    let output = weir(&["run", "--timeout", "8", "--json", &file.display().to_string()])?;
+    let folder = tempfile::tempdir()?;
+    let (json, pcap) = (folder.path().join("counters.json"), folder.path().join("packets.pcap"));
+    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--timeout", "12", "--port", &port.to_string(), "--json"])
+        .arg(&json)
+        .arg("--pcap")
+        .arg(&pcap)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let answered = says_hello(port);
+    let output = child.wait_with_output()?;
     let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    answered.with_context(|| text.clone())?;
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
     ensure!(text.contains("ready: ") && text.contains("in another terminal: "), "{text}");
-    let counters: serde_json::Value = serde_json::from_slice(&fs::read(&file)?)?;
+    ensure!(!text.contains("did not switch itself off"), "{text}");
+    let counters: serde_json::Value = serde_json::from_slice(&fs::read(&json)?)?;
     for key in ["packets", "data_path_kernel_entries", "iommu_faults"] {
         ensure!(counters[key].is_u64(), "{key} is missing: {counters}");
     }
+    ensure!(counters["packets"].as_u64() >= Some(2), "{counters}");
     ensure!(counters["iommu"] == "vtd-legacy" && counters["accel"] == "tcg", "{counters}");
     ensure!(counters["owners"][0]["name"] == "echo", "{counters}");
     ensure!(counters["command"].as_array().is_some_and(|words| words.len() > 10), "{counters}");
+    let capture = fs::read(&pcap)?;
+    ensure!(capture.windows(5).any(|bytes| bytes == b"hello"), "the capture lacks the packet");
+    Ok(())
+}
+
+fn the_console_can_be_typed_at() -> Result<()> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["run", "--serial", "--timeout", "60"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut keys = child.stdin.take().context("piped above")?;
+    keys.write_all(b"ps\npoweroff\n")?;
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    ensure!(text.lines().any(|line| line.starts_with("echo ")), "`ps` does not list echo: {text}");
+    Ok(())
+}
+
+fn a_debugger_is_told_how_to_attach() -> Result<()> {
+    let output = weir(&["run", "--gdb", "--timeout", "2"])?;
+    let text = String::from_utf8(output.stderr)?;
+    ensure!(text.contains("gdb ") && text.contains("target remote 127.0.0.1:"), "{text}");
+    // Nobody attached, so it never became ready: no success.
+    ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
     Ok(())
 }
 

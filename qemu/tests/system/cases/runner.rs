@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use tempfile::TempPath;
 use weir_runner::machine::Machine;
 use weir_runner::system::System;
 use weir_runner::tools::{self, Series};
@@ -12,7 +13,7 @@ use weir_runner::vm::symbols::Symbols;
 use weir_runner::vm::{Config, Outcome, Vm};
 
 use super::Case;
-use crate::guest::{Guest, scratch};
+use crate::guest::{Guest, scratch_file};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("runner::reads_both_serial_ports", reads_both_serial_ports),
@@ -104,33 +105,26 @@ impl Code {
     }
 }
 
-fn config(name: &str, code: Code) -> Result<Config> {
-    std::fs::create_dir_all(scratch())?;
-    let kernel = scratch().join(format!("{name}-{}.elf", std::process::id()));
-    std::fs::write(&kernel, code.elf())?;
-    Ok(Config {
+/// A small machine with `code` as its kernel, and the file that must live until it has started.
+fn config(code: Code) -> Result<(Config, TempPath)> {
+    let file = scratch_file("kernel", &code.elf())?;
+    let config = Config {
         machine: Machine::named("q35-vtd")?,
         memory: "64M".into(),
         cpus: 1,
-        bundle: kernel.clone(),
-        kernel,
+        bundle: file.to_path_buf(),
+        kernel: file.to_path_buf(),
         append: String::new(),
         networks: vec![],
         extra: vec![],
-    })
+    };
+    Ok((config, file))
 }
 
-fn start(name: &str, code: Code) -> Result<Guest> {
-    let config = config(name, code)?;
-    let system = System {
-        kernel: config.kernel.clone(),
-        bundle: config.bundle.clone(),
-        programs: vec![],
-        notices: vec![],
-    };
-    let guest = Guest::start(&config, Symbols::new(&system));
-    std::fs::remove_file(&config.kernel)?;
-    guest
+fn start(code: Code) -> Result<Guest> {
+    let (config, _file) = config(code)?;
+    let (kernel, bundle) = (config.kernel.clone(), config.bundle.clone());
+    Guest::start(&config, Symbols::new(&System { kernel, bundle, programs: vec![], notices: vec![] }))
 }
 
 const STATUS: &str = "{\"type\":\"status\",\"time_ns\":1,\"frames_free\":2,\"faults\":3,\"apps\":[]}\n";
@@ -140,7 +134,7 @@ fn reads_both_serial_ports() -> Result<()> {
     write_text(&mut code, 0x3f8, "hello from the guest\r\n");
     write_text(&mut code, 0x2f8, STATUS);
     exit(&mut code, 0x10);
-    let mut guest = start("ports", code)?;
+    let mut guest = start(code)?;
     let (outcome, status) = guest.end(LIMIT)?;
     ensure!(outcome == Outcome::Success, "{outcome:?}");
     ensure!(status.is_some_and(|status| status.faults == 3), "the status written before the end was lost");
@@ -154,7 +148,7 @@ fn powers_off_by_the_console() -> Result<()> {
     wait_for(&mut code, b'f');
     write_text(&mut code, 0x2f8, "{\"type\":\"end\",\"code\":16}\n");
     exit(&mut code, 0x10);
-    let mut guest = start("poweroff", code)?;
+    let mut guest = start(code)?;
     guest.console_line("up", LIMIT)?;
     guest.power_off()
 }
@@ -162,26 +156,26 @@ fn powers_off_by_the_console() -> Result<()> {
 fn ends_a_guest_that_does_not_answer() -> Result<()> {
     let mut code = Code::default();
     halt(&mut code);
-    let config = config("deaf", code)?;
+    let (config, _file) = config(code)?;
     let vm = Vm::start(&tools::qemu(Series::Any)?, &config)?;
     let process = qemu_process(&vm)?;
     let outcome = vm.power_off(|_| ());
     ensure!(outcome == Outcome::Unresponsive, "{outcome:?}");
     ensure!(!process.exists(), "QEMU is still there");
-    Ok(std::fs::remove_file(config.kernel)?)
+    Ok(())
 }
 
 fn panic_and_reset_are_no_success() -> Result<()> {
     for (value, expected) in [(0x20, Outcome::Panic), (0x11, Outcome::ApplicationFailed)] {
         let mut code = Code::default();
         exit(&mut code, value);
-        let (outcome, _) = start("panic", code)?.end(LIMIT)?;
+        let (outcome, _) = start(code)?.end(LIMIT)?;
         ensure!(outcome == expected, "{outcome:?} instead of {expected:?}");
     }
     // An exception without an interrupt table: triple fault, and QEMU ends with status 0.
     let mut code = Code::default();
     code.bytes(&[0x0f, 0x0b]);
-    let (outcome, _) = start("reset", code)?.end(LIMIT)?;
+    let (outcome, _) = start(code)?.end(LIMIT)?;
     ensure!(matches!(outcome, Outcome::Other(_)), "{outcome:?}");
     Ok(())
 }
@@ -189,10 +183,9 @@ fn panic_and_reset_are_no_success() -> Result<()> {
 fn shows_why_qemu_refuses() -> Result<()> {
     let mut code = Code::default();
     halt(&mut code);
-    let mut config = config("refused", code)?;
+    let (mut config, _file) = config(code)?;
     config.extra = vec!["-device".into(), "no-such-device".into()];
     let result = Vm::start(&tools::qemu(Series::Any)?, &config);
-    std::fs::remove_file(&config.kernel)?;
     match result {
         Ok(_) => bail!("QEMU accepted a device that does not exist"),
         Err(error) => {
@@ -206,7 +199,7 @@ fn shows_why_qemu_refuses() -> Result<()> {
 fn no_qemu_outlives_it() -> Result<()> {
     let mut code = Code::default();
     halt(&mut code);
-    let config = config("orphan", code)?;
+    let (config, _file) = config(code)?;
     let qemu = tools::qemu(Series::Any)?;
     // Dropped.
     let dropped = qemu_process(&Vm::start(&qemu, &config)?)?;
@@ -216,7 +209,6 @@ fn no_qemu_outlives_it() -> Result<()> {
         let vm = Vm::start(&qemu, &config)?;
         let process = qemu_process(&vm);
         std::mem::forget(vm);
-        std::fs::remove_file(&config.kernel)?;
         process
     });
     let Ok(process) = leaked.join() else { bail!("the thread panicked") };
