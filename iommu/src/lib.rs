@@ -19,6 +19,7 @@ pub mod address;
 pub mod domain;
 pub mod environment;
 mod error;
+mod id_set;
 mod tables;
 pub mod vtd;
 

@@ -2,6 +2,7 @@
 
 use weir_kernel::refs::Ref;
 
+use crate::arch::serial;
 use crate::object::event::Event;
 use crate::sync::Lock;
 
@@ -16,6 +17,7 @@ pub(crate) fn watch(event: Option<Ref<Event>>) {
 
 /// The serial port has received bytes.
 pub(crate) fn received() {
+    serial::drain_console();
     let watcher = WATCHER.lock().clone();
     if let Some(event) = watcher {
         // A watcher that is gone needs no telling.

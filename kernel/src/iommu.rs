@@ -23,7 +23,7 @@ use crate::arch::cpu::features;
 use crate::arch::{apic, time};
 use crate::boot::acpi::Tables;
 use crate::mm::address::{Direct, PhysAddr, PhysRange};
-use crate::mm::{ram, vmap};
+use crate::mm::{ram, tlb, vmap};
 use crate::object::device;
 use crate::pci::{self, Hierarchy};
 use crate::sync::Lock;
@@ -196,6 +196,19 @@ pub(crate) fn allocate_interrupt(
     unit(index)?.lock().allocate_interrupt(route).map_err(caller_error)
 }
 
+/// Whether the machine's devices are confined.
+pub(crate) fn is_on() -> bool {
+    UNITS.is_completed()
+}
+
+/// Lets I/O interrupt controller `id` raise `vector` on the first CPU; `None` where no unit covers it.
+pub(crate) fn allocate_line(id: u8, vector: u8) -> Option<InterruptHandle> {
+    let units = UNITS.get()?;
+    let (unit, requester) = units.table.unit_of_io_apic(id, &Hierarchy)?;
+    let route = InterruptRoute { requester, vector, apic_id: cpus::apic_id(0), trigger: vtd::Trigger::Edge };
+    units.units.get(unit.index)?.lock().allocate_interrupt(route).ok()
+}
+
 /// Takes an interrupt away; when this has returned, it no longer arrives.
 pub(crate) fn free_interrupt(index: usize, handle: InterruptHandle) -> Result<(), Error> {
     unit(index)?.lock().free_interrupt(handle).map_err(caller_error)
@@ -203,12 +216,15 @@ pub(crate) fn free_interrupt(index: usize, handle: InterruptHandle) -> Result<()
 
 /// A unit has recorded faults: tells whom they concern.
 pub(crate) fn handle_fault_interrupt() {
-    /// Records taken from a unit at a time; those left over raise the next interrupt.
-    const BATCH: usize = 64;
+    /// The most records a unit has (CAP.NFR).
+    const RECORDS: usize = 256;
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
-        let mut faults: FixedVec<Fault, BATCH> = FixedVec::new();
-        let drained = unit.lock().drain_faults(|fault| drop(faults.push(fault)));
+        let mut faults: FixedVec<Fault, RECORDS> = FixedVec::new();
+        let drained = unit.lock().drain_faults(|fault| {
+            // Each record is reported once, so all fit.
+            let _ = faults.push(fault);
+        });
         for fault in faults {
             device::deliver_fault(index, fault, drained.is_overflow);
         }
@@ -324,6 +340,7 @@ impl Clock for UnitClock {
         time::now_ns() / 1000
     }
     fn spin(&self) {
+        tlb::serve();
         core::hint::spin_loop();
     }
 }

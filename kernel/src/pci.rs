@@ -14,7 +14,7 @@ use weir_kernel::wait;
 use crate::arch::time;
 use crate::boot::acpi::{EcamWindow, Tables};
 use crate::mm::address::PhysAddr;
-use crate::mm::vmap;
+use crate::mm::{tlb, vmap};
 
 /// Bytes of configuration space of a bus in the window (PCIe 6.0 §7.2.2 "PCI Express Enhanced Configuration
 /// Access Mechanism").
@@ -112,11 +112,12 @@ pub(crate) fn requester(address: PciAddress) -> RequesterId {
     RequesterId::new(address.bus(), address.device(), address.function())
 }
 
-/// The kernel's clock, for bounded waits.
+/// The kernel's clock, for bounded waits; who looks at it spins, and so serves TLB shootdowns.
 pub(crate) struct Clock;
 
 impl wait::Clock for Clock {
     fn now_us(&self) -> u64 {
+        tlb::serve();
         time::now_ns() / 1000
     }
 }

@@ -436,10 +436,9 @@ fn switch_to(sched: &Sched, cpu: u32, old: Option<&Thread>) {
     let Some(thread) = new else { return };
     thread.extended.restore();
     let fs_base = thread.fs_base.load(core::sync::atomic::Ordering::Relaxed);
-    if here.fs_base.replace(fs_base) != fs_base {
-        // SAFETY: the base is checked to lie in the user half where it is set.
-        unsafe { msr::write(msr::FS_BASE, fs_base) };
-    }
+    // Always: a thread can lose its base by loading the segment register, unseen by the kernel.
+    // SAFETY: the base is checked to lie in the user half where it is set.
+    unsafe { msr::write(msr::FS_BASE, fs_base) };
     here.frame.set(thread.frame());
     let frame_end = thread.frame() as u64 + size_of::<Frame>() as u64;
     // SAFETY: RSP0 of this CPU's own task state.

@@ -4,8 +4,8 @@
 //! take the message that another CPU sends to have its TLB flushed; so it looks for such requests while it
 //! spins, and holding a lock while waiting for a shootdown is safe.
 //!
-//! Order of taking, first to last: a process's `handles` · `space` · a device's state · `SCHED` · frames, heap,
-//! log. Never the other way.
+//! Order of taking, first to last: a device's `change` · a process's `handles` · `space` · a device's `owner` ·
+//! an IOMMU unit · `SCHED` · vectors, frames, heap, log. Never the other way.
 
 use spin::RelaxStrategy;
 

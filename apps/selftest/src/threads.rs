@@ -85,10 +85,10 @@ pub(crate) fn storage(_: &mut Env) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Stacks of ended threads are used again: a thousand threads, one after the other.
+/// Stacks of ended threads are used again: two hundred threads, one after the other.
 pub(crate) fn stacks(_: &mut Env) -> Result<(), Verdict> {
     let sum = Arc::new(AtomicU64::new(0));
-    for number in 0..1_000 {
+    for number in 0..200 {
         let sum = Arc::clone(&sum);
         spawn(STACK_BYTES, None, move || {
             let mut page = [number; 4096];
@@ -98,7 +98,7 @@ pub(crate) fn stacks(_: &mut Env) -> Result<(), Verdict> {
         .join();
     }
     let sum = sum.load(Ordering::SeqCst);
-    ensure!(sum == 999 * 500, "the threads' sum is {sum}");
+    ensure!(sum == 199 * 100, "the threads' sum is {sum}");
     Ok(())
 }
 

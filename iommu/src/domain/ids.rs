@@ -5,15 +5,14 @@
 
 use crate::address::DomainId;
 use crate::error::{Error, Result};
-use bitvec::BitArr;
-use bitvec::array::BitArray;
+use crate::id_set::IdSet;
 
 /// Ids kept track of; a unit may have up to 65536, a machine never has as many owners.
 const TRACKED: usize = 4096;
 
 /// The ids of one machine; one set for all its units.
 pub struct DomainIds {
-    taken: BitArr!(for TRACKED, in u64),
+    taken: IdSet<{ TRACKED / 64 }>,
 }
 
 impl DomainIds {
@@ -21,21 +20,18 @@ impl DomainIds {
     /// (VT-d 5.10 §6.2.2.1 "Context-Entry Programming Considerations").
     #[must_use]
     pub fn new() -> Self {
-        let mut taken = BitArray::ZERO;
-        taken.set(0, true);
+        let mut taken = IdSet::new();
+        taken.take(1);
         DomainIds { taken }
     }
 
     /// Takes the lowest free id below 2^`bits`.
     pub(crate) fn take(&mut self, bits: u8) -> Result<DomainId> {
-        let limit = 1usize << bits;
-        let free = self.taken.first_zero().filter(|&id| id < limit).ok_or(Error::OutOfDomainIds)?;
-        self.taken.set(free, true);
-        u16::try_from(free).map(DomainId).map_err(|_| Error::OutOfDomainIds)
+        self.taken.take(1 << bits).map(DomainId).ok_or(Error::OutOfDomainIds)
     }
 
     pub(crate) fn put_back(&mut self, id: DomainId) {
-        self.taken.set(usize::from(id.0), false);
+        self.taken.put_back(id.0);
     }
 }
 

@@ -5,7 +5,6 @@
 //! one requester may be recorded once. Records are what a device caused: every field is hostile, none is an index.
 
 use super::hardware::Hardware;
-use super::interrupt::ApicMode;
 use super::registers::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, FaultControl, FaultRecord, FaultStatus};
 use crate::address::{Iova, RequesterId};
 use crate::environment::{Clock, Registers, TableMemory};
@@ -161,13 +160,13 @@ fn clear<R: Registers>(registers: &mut R, at: usize) {
 
 /// Has the unit send `vector` to `apic_id` when a fault is recorded; such messages are not remapped
 /// (§5.1.6, §7.3 "Fault Reporting").
-pub(super) fn program_event<R: Registers>(registers: &mut R, mode: ApicMode, vector: u8, apic_id: u32) {
+///
+/// The upper bits of the id go where only units with extended interrupt mode have a register; elsewhere they are 0.
+pub(super) fn program_event<R: Registers>(registers: &mut R, vector: u8, apic_id: u32) {
     mask_event(registers);
     registers.write32(FEDATA, u32::from(vector));
     registers.write32(FEADDR, 0xfee0_0000 | (apic_id & 0xff) << 12);
-    if mode == ApicMode::X2Apic {
-        registers.write32(FEUADDR, apic_id & !0xff);
-    }
+    registers.write32(FEUADDR, apic_id & !0xff);
     registers.write32(FECTL, FaultControl::new().into_bits());
 }
 

@@ -12,9 +12,8 @@ use super::registers::InterruptTableAddress;
 use crate::address::{PhysAddr, RequesterId, UnitIndex};
 use crate::environment::TableMemory;
 use crate::error::{Error, Result};
+use crate::id_set::IdSet;
 use crate::tables::Tables;
-use bitvec::BitArr;
-use bitvec::array::BitArray;
 use entry::Irte;
 pub use message::{Msi, Polarity, RedirectionEntry};
 
@@ -110,13 +109,13 @@ pub(super) fn check_target(mode: ApicMode, vector: u8, apic_id: u32) -> Result<(
 pub(super) struct InterruptTable {
     at: PhysAddr,
     mode: ApicMode,
-    taken: BitArr!(for ENTRIES, in u64),
+    taken: IdSet<{ ENTRIES / 64 }>,
 }
 
 impl InterruptTable {
     /// A table that blocks every interrupt.
     pub(super) fn new<M: TableMemory>(tables: &Tables<M>, mode: ApicMode) -> Result<Self> {
-        Ok(InterruptTable { at: tables.alloc(FRAMES)?, mode, taken: BitArray::ZERO })
+        Ok(InterruptTable { at: tables.alloc(FRAMES)?, mode, taken: IdSet::new() })
     }
 
     /// What IRTA is programmed with.
@@ -127,19 +126,17 @@ impl InterruptTable {
 
     /// Takes a free entry, which stays not present, for `unit`.
     pub(super) fn take(&mut self, unit: UnitIndex) -> Result<InterruptHandle> {
-        let free = self.taken.first_zero().ok_or(Error::OutOfInterrupts)?;
-        let index = u16::try_from(free).map_err(|_| Error::OutOfInterrupts)?;
-        self.taken.set(free, true);
+        let index = self.taken.take(ENTRIES).ok_or(Error::OutOfInterrupts)?;
         Ok(InterruptHandle { unit, index })
     }
 
     /// Makes the entry free for others; the unit must have confirmed that it forgot it.
     pub(super) fn put_back(&mut self, handle: InterruptHandle) {
-        self.taken.set(usize::from(handle.index), false);
+        self.taken.put_back(handle.index);
     }
 
     pub(super) fn check(&self, unit: UnitIndex, handle: &InterruptHandle) -> Result<()> {
-        if handle.unit != unit || !self.taken[usize::from(handle.index)] {
+        if handle.unit != unit || !self.taken.contains(handle.index) {
             return Err(Error::NotThisUnit);
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! after the unit confirmed that it forgot it and drained what was under way.**
 //! **Invariant 3: a unit that breaks down (time-out, queue error) is isolated: its root table is emptied and every
 //! later call fails.** What its caches hold is then unknown: the environment must switch bus mastering off
-//! for its requesters and keep their frames out of use.
+//! for its requesters and keep their frames out of use. Interrupt entries stay as they are.
 //!
 //! Call with interrupts off and exclusive access (a lock); every wait is bounded. Does not resolve which
 //! functions it covers (see [`acpi`](crate::acpi)).
@@ -49,7 +49,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `Unsupported` (no queued invalidation, no usable table depth, registers not all mapped), `OutOfFrames`,
-    /// `Timeout`. The requesters of such a unit must not be granted to anybody.
+    /// `Timeout`. The requesters of such a unit must not be granted to anybody; frames it was given are lost.
     pub fn new(
         index: UnitIndex,
         mut registers: R,

@@ -159,7 +159,8 @@ pub struct GrantInfo {
     pub kind: u32,
     /// Its rights.
     pub rights: crate::Rights,
-    /// `Memory`: bytes. `Device`: PCI address. `Core`: CPU. `Process`: number. `Event`: slot. Others: 0.
+    /// `Memory`: bytes. `Device`: PCI address. `Core`: CPU. `Process`: number. `Event`, `Thread`: slot.
+    /// `Interrupt`: index. `System`: 0.
     pub detail: u64,
 }
 

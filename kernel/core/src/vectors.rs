@@ -2,15 +2,11 @@
 //!
 //! **Invariant: a vector is given to one user at a time, and is always in [`USABLE`].**
 //!
-//! One value per CPU. Does not touch the interrupt descriptor table or the interrupt controllers, does not lock.
+//! One value per CPU. The bits are kept by hand because `bitvec` 1.1 does not pass Miri. Does not touch the interrupt descriptor table or the interrupt controllers, does not lock.
 
 #![forbid(unsafe_code)]
 
 use core::ops::RangeInclusive;
-
-use bitvec::BitArr;
-use bitvec::array::BitArray;
-use bitvec::order::Lsb0;
 
 /// Vectors that devices can get. Below are the CPU's exceptions and the legacy controllers' vectors; above the
 /// kernel's own (timer, inter-processor, spurious), which thereby have the higher priority.
@@ -41,8 +37,8 @@ pub enum VectorError {
 /// The vectors of one CPU.
 #[derive(Clone, Debug)]
 pub struct CpuVectors {
-    /// One bit per vector from the first usable one on.
-    taken: BitArr!(for VECTORS, in u64, Lsb0),
+    /// One bit per vector, from the first usable one on.
+    taken: [u64; VECTORS / 64],
 }
 
 const VECTORS: usize = (*USABLE.end() - *USABLE.start()) as usize + 1;
@@ -57,14 +53,15 @@ impl CpuVectors {
     /// All free.
     #[must_use]
     pub const fn new() -> CpuVectors {
-        CpuVectors { taken: BitArray::ZERO }
+        CpuVectors { taken: [0; VECTORS / 64] }
     }
 
     /// Takes the lowest free vector; `None` where none is left.
     pub fn allocate(&mut self) -> Option<Vector> {
-        let index = self.taken.first_zero()?;
-        self.taken.set(index, true);
-        u8::try_from(index).ok()?.checked_add(*USABLE.start()).map(Vector)
+        let (index, word) = self.taken.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
+        let bit = word.trailing_ones() as usize;
+        *word |= 1 << bit;
+        u8::try_from(64 * index + bit).ok()?.checked_add(*USABLE.start()).map(Vector)
     }
 
     /// Gives a vector back.
@@ -77,20 +74,23 @@ impl CpuVectors {
         if !USABLE.contains(&vector) {
             return Err(VectorError::Reserved { vector });
         }
-        if !self.taken.replace(usize::from(vector - USABLE.start()), false) {
+        let index = vector - USABLE.start();
+        let (word, mask) = (&mut self.taken[usize::from(index / 64)], 1 << (index % 64));
+        if *word & mask == 0 {
             return Err(VectorError::NotAllocated { vector });
         }
+        *word &= !mask;
         Ok(())
     }
 
     /// How many are free.
     #[must_use]
-    pub fn free_count(&self) -> usize {
-        self.taken.count_zeros()
+    pub fn free_count(&self) -> u32 {
+        self.taken.iter().map(|word| word.count_zeros()).sum()
     }
 }
 
-// The array has no bits beyond the usable vectors, so `allocate` cannot give one of them.
+// There are no bits beyond the usable vectors, so `allocate` cannot give one of them.
 const _: () = assert!(VECTORS.is_multiple_of(64));
 
 #[cfg(test)]
@@ -145,7 +145,7 @@ mod tests {
                         prop_assert_eq!(vectors.free(Vector(vector)), expected);
                     }
                 }
-                prop_assert_eq!(vectors.free_count(), free.len());
+                prop_assert_eq!(vectors.free_count() as usize, free.len());
             }
         }
     }

@@ -19,8 +19,6 @@ pub(crate) struct Features {
     pub(crate) xcr0: u64,
     /// Bytes of the XSAVE area for them.
     pub(crate) xsave_bytes: usize,
-    /// Physical address bits.
-    pub(crate) physical_bits: u8,
 }
 
 static FEATURES: Once<Features> = Once::new();
@@ -35,7 +33,6 @@ fn detect() -> Features {
     let basic = id.get_feature_info().expect("CPUID leaf 1");
     let extended = id.get_extended_feature_info();
     let ext = |f: fn(&raw_cpuid::ExtendedFeatures) -> bool| extended.as_ref().is_some_and(f);
-    let capacity = id.get_processor_capacity_feature_info();
     let xsave = id.get_extended_state_info();
     // x87 and SSE always; AVX and AVX-512 (which is three components) where the CPU has them.
     const WANTED: u64 = 0b1110_0111;
@@ -62,7 +59,6 @@ fn detect() -> Features {
         huge_pages: id.get_extended_processor_and_feature_identifiers().is_some_and(|f| f.has_1gib_pages()),
         xcr0,
         xsave_bytes,
-        physical_bits: capacity.map_or(36, |c| c.physical_address_bits()),
     }
 }
 
@@ -114,6 +110,14 @@ pub(crate) fn idle(stack_top: u64) -> ! {
     unsafe {
         core::arch::asm!("mov rsp, {0}", "xor ebp, ebp", "2:", "sti", "hlt", "cli", "jmp 2b",
             in(reg) stack_top, options(noreturn));
+    }
+}
+
+/// Makes supervisor accesses to user pages fault, where the CPU has SMAP.
+pub(crate) fn forbid_user_access() {
+    if features().smap {
+        // SAFETY: the CPU has the instruction; it clears a flag of this CPU.
+        unsafe { core::arch::asm!("clac", options(nomem, nostack)) };
     }
 }
 

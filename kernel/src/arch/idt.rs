@@ -76,6 +76,39 @@ unsafe extern "C" fn common_entry() {
     )
 }
 
+/// Non-maskable interrupts, double faults and machine checks come at any time, also between an entry and its
+/// `swapgs`: they stay on their own stack and use nothing that GS leads to.
+#[unsafe(naked)]
+unsafe extern "C" fn ist_entry() {
+    naked_asm!(
+        "cld",
+        "push rax", "push rbx", "push rcx", "push rdx", "push rsi", "push rdi", "push rbp",
+        "push r8", "push r9", "push r10", "push r11", "push r12", "push r13", "push r14", "push r15",
+        "mov rdi, rsp",
+        "call {handle}",
+        "pop r15", "pop r14", "pop r13", "pop r12", "pop r11", "pop r10", "pop r9", "pop r8",
+        "pop rbp", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rbx", "pop rax",
+        "add rsp, 16",
+        "iretq",
+        handle = sym super::trap::from_anywhere,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn nmi_entry() {
+    naked_asm!("push 0", "push 2", "jmp {common}", common = sym ist_entry)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn double_fault_entry() {
+    naked_asm!("push 8", "jmp {common}", common = sym ist_entry)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn machine_check_entry() {
+    naked_asm!("push 0", "push 18", "jmp {common}", common = sym ist_entry)
+}
+
 /// `syscall` lands here, interrupts off, on the user's stack. Builds the same frame as an interrupt does.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn syscall_entry() {
@@ -149,13 +182,13 @@ fn build() -> InterruptDescriptorTable {
     unsafe {
         idt.divide_error.set_handler_addr(stub(0));
         idt.debug.set_handler_addr(stub(1));
-        idt.non_maskable_interrupt.set_handler_addr(stub(2)).set_stack_index(gdt::IST_NMI);
+        idt.non_maskable_interrupt.set_handler_addr(address(nmi_entry)).set_stack_index(gdt::IST_NMI);
         idt.breakpoint.set_handler_addr(stub(3)).set_privilege_level(x86_64::PrivilegeLevel::Ring3);
         idt.overflow.set_handler_addr(stub(4)).set_privilege_level(x86_64::PrivilegeLevel::Ring3);
         idt.bound_range_exceeded.set_handler_addr(stub(5));
         idt.invalid_opcode.set_handler_addr(stub(6));
         idt.device_not_available.set_handler_addr(stub(7));
-        idt.double_fault.set_handler_addr(stub(8)).set_stack_index(gdt::IST_DOUBLE_FAULT);
+        idt.double_fault.set_handler_addr(address(double_fault_entry)).set_stack_index(gdt::IST_DOUBLE_FAULT);
         idt.invalid_tss.set_handler_addr(stub(10));
         idt.segment_not_present.set_handler_addr(stub(11));
         idt.stack_segment_fault.set_handler_addr(stub(12));
@@ -163,7 +196,9 @@ fn build() -> InterruptDescriptorTable {
         idt.page_fault.set_handler_addr(stub(14));
         idt.x87_floating_point.set_handler_addr(stub(16));
         idt.alignment_check.set_handler_addr(stub(17));
-        idt.machine_check.set_handler_addr(stub(18)).set_stack_index(gdt::IST_MACHINE_CHECK);
+        idt.machine_check
+            .set_handler_addr(address(machine_check_entry))
+            .set_stack_index(gdt::IST_MACHINE_CHECK);
         idt.simd_floating_point.set_handler_addr(stub(19));
         idt.virtualization.set_handler_addr(stub(20));
         idt.cp_protection_exception.set_handler_addr(stub(21));
@@ -172,6 +207,10 @@ fn build() -> InterruptDescriptorTable {
         }
     }
     idt
+}
+
+fn address(entry: unsafe extern "C" fn()) -> VirtAddr {
+    VirtAddr::new(entry as *const () as u64)
 }
 
 fn stub(vector: u64) -> VirtAddr {

@@ -24,8 +24,6 @@ pub(crate) struct Local {
     pub(crate) apic_id: u32,
     /// Physical address of the page-table root loaded here.
     pub(crate) root: Cell<u64>,
-    /// FS base loaded here.
-    pub(crate) fs_base: Cell<u64>,
     /// Set while a panic runs on this CPU, so that a second one stops at once.
     pub(crate) is_panicking: Cell<bool>,
     /// Where the task state segment keeps the stack for entries from user mode (RSP0).
@@ -58,7 +56,6 @@ impl Local {
             index,
             apic_id,
             root: Cell::new(0),
-            fs_base: Cell::new(0),
             is_panicking: Cell::new(false),
             rsp0: Cell::new(core::ptr::null_mut()),
         }

@@ -5,6 +5,7 @@ pub(crate) mod cpu;
 pub(crate) mod fpu;
 pub(crate) mod gdt;
 pub(crate) mod idt;
+pub(crate) mod ioapic;
 pub(crate) mod local;
 pub(crate) mod msr;
 pub(crate) mod serial;

@@ -33,6 +33,21 @@ pub(crate) fn set_up() {
     }
 }
 
+/// Has the console raise its interrupt line when it receives.
+pub(crate) fn enable_receive_interrupt() {
+    const RECEIVED: u8 = 1;
+    const OUT2_DTR_RTS: u8 = 0b1011;
+    let uart = UARTS[0].lock();
+    // On a PC, OUT2 connects the UART to the interrupt controller.
+    uart.write(4, OUT2_DTR_RTS);
+    uart.write(1, RECEIVED);
+}
+
+/// Takes what the console has received into memory, which ends its interrupt.
+pub(crate) fn drain_console() {
+    UARTS[0].lock().drain();
+}
+
 /// Sends bytes; waits for the port, but never for ever: a port that takes none is given up.
 pub(crate) fn send(port: usize, bytes: &[u8]) {
     let uart = UARTS[port].lock();

@@ -6,7 +6,7 @@ use spin::Once;
 use x86_64::instructions::port::Port;
 
 use super::cpu::tsc;
-use crate::mm::vmap;
+use crate::mm::{tlb, vmap};
 
 struct Clock {
     hz: u64,
@@ -62,7 +62,7 @@ pub(crate) fn ns_to_tsc(ns: u64) -> u64 {
     clock.start.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
 }
 
-/// Spins until `done` or until `limit_us` have passed; says whether it was done.
+/// Spins until `done` or until `limit_us` have passed, serving TLB shootdowns; says whether it was done.
 pub(crate) fn wait_until(limit_us: u64, mut done: impl FnMut() -> bool) -> bool {
     let end = tsc().saturating_add(clock().hz / 1_000_000 * limit_us);
     loop {
@@ -72,6 +72,7 @@ pub(crate) fn wait_until(limit_us: u64, mut done: impl FnMut() -> bool) -> bool 
         if tsc() >= end {
             return done();
         }
+        tlb::serve();
         core::hint::spin_loop();
     }
 }

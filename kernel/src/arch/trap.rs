@@ -7,6 +7,7 @@ use weir_abi::layout::USER_END;
 
 use super::local::{is_installed, local};
 use super::{apic, cpu, idt};
+use crate::console;
 use crate::cpus;
 use crate::mm::{tlb, user};
 use crate::object::interrupt;
@@ -26,6 +27,8 @@ pub(super) extern "C" fn from_user(frame: *mut Frame) -> ! {
     let thread = unsafe { Thread::of_frame(frame) };
     // SAFETY: while the thread is in the kernel nobody else uses its frame.
     let vector = unsafe { (*frame).vector };
+    // A system call clears the flag that lifts SMAP by itself; an interrupt leaves it as the user had it.
+    cpu::forbid_user_access();
     let counters = thread.counters();
     match vector {
         idt::SYSCALL => {
@@ -37,7 +40,6 @@ pub(super) extern "C" fn from_user(frame: *mut Frame) -> ! {
             Thread::count(&counters.interrupts);
             interrupt(vector as u8);
         }
-        NMI => panic::stop_if_panicking(),
         _ => {
             Thread::count(&counters.exceptions);
             count(|c| &c.exceptions);
@@ -58,10 +60,19 @@ pub(super) extern "C" fn from_kernel(frame: *mut Frame) {
             interrupt(frame.vector as u8);
             sched::resume()
         }
-        NMI => panic::stop_if_panicking(),
         PAGE_FAULT if Cr2::read_raw() < USER_END && user::recover(frame.rip).is_some() => {
             frame.rip = user::recover(frame.rip).unwrap_or(0);
         }
+        _ => panic::exception(frame, Cr2::read_raw()),
+    }
+}
+
+/// An exception that may come at any moment, on a stack of its own; GS may be the user's.
+pub(super) extern "C" fn from_anywhere(frame: *mut Frame) {
+    // SAFETY: the stub passes the frame it just pushed.
+    let frame = unsafe { &*frame };
+    match frame.vector {
+        NMI => panic::stop_if_panicking(),
         _ => panic::exception(frame, Cr2::read_raw()),
     }
 }
@@ -82,6 +93,10 @@ fn interrupt(vector: u8) {
         apic::IOMMU => {
             count(|c| &c.devices);
             crate::iommu::handle_fault_interrupt();
+        }
+        apic::CONSOLE => {
+            count(|c| &c.devices);
+            console::received();
         }
         _ => {
             count(|c| &c.devices);

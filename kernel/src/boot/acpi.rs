@@ -26,6 +26,15 @@ impl AcpiHandler for Firmware {
     fn unmap_physical_region<T>(_: &PhysicalMapping<Firmware, T>) {}
 }
 
+/// An I/O interrupt controller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IoApic {
+    pub(crate) id: u8,
+    pub(crate) address: u64,
+    /// Global number of its first line.
+    pub(crate) first_line: u32,
+}
+
 /// A configuration-space window (PCI Firmware Specification 3.3, §4.1.2 "MCFG Table Description").
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EcamWindow {
@@ -71,6 +80,30 @@ impl Tables {
             }
         }
         ids
+    }
+
+    /// The I/O interrupt controllers.
+    pub(crate) fn io_apics(&self) -> Vec<IoApic, 16> {
+        let Ok(madt) = self.0.find_table::<Madt>() else { return Vec::new() };
+        let place = |entry| match entry {
+            MadtEntry::IoApic(e) => Some(IoApic {
+                id: e.io_apic_id,
+                address: e.io_apic_address.into(),
+                first_line: e.global_system_interrupt_base,
+            }),
+            _ => None,
+        };
+        madt.get().entries().filter_map(place).take(16).collect()
+    }
+
+    /// The global number of an ISA interrupt line.
+    pub(crate) fn global_line(&self, isa: u8) -> u32 {
+        let Ok(madt) = self.0.find_table::<Madt>() else { return isa.into() };
+        let moved = |entry| match entry {
+            MadtEntry::InterruptSourceOverride(e) if e.irq == isa => Some(e.global_system_interrupt),
+            _ => None,
+        };
+        madt.get().entries().find_map(moved).unwrap_or(isa.into())
     }
 
     /// Configuration-space windows.

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
 
 use crate::arch::local::Local;
-use crate::arch::{apic, cpu, gdt, idt, serial, time};
+use crate::arch::{apic, cpu, gdt, idt, ioapic, serial, time};
 use crate::mm::address::{Direct, PhysAddr, PhysRange};
 use crate::mm::paging::{Access, PageTables};
 use crate::mm::{heap, ram, vmap};
@@ -63,6 +63,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
     pci::set_up(&acpi, reserved(&boot, &acpi));
     iommu::set_up(&acpi);
     device::set_up();
+    ioapic::set_up(&acpi);
     smp::start_others(&acpi);
     ::log::info!("{} CPU(s) running", cpus::count());
 

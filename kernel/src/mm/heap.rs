@@ -13,13 +13,13 @@ use super::ram;
 static HEAP: TalcLock<spin::mutex::SpinMutex<(), crate::sync::ServeShootdowns>, Manual> =
     TalcLock::new(Manual);
 
-/// Takes 1/64 of memory, at least 4 MiB, at most 64 MiB.
+/// Takes 1/64 of memory, at least 4 MiB, at most 32 MiB.
 ///
 /// # Panics
 /// Where no such block is free: the machine is too small.
 pub(crate) fn set_up() {
     let (_, total) = ram::counts();
-    let order = (total / 64).clamp(1 << 10, 1 << 14).ilog2() as u8;
+    let order = (total / 64).clamp(1 << 10, 1 << 13).ilog2() as u8;
     let block = ram::allocate(order).expect("memory for the kernel heap (128 MiB of RAM suffice)");
     // SAFETY: the block is RAM of ours, never given back.
     unsafe { HEAP.lock().claim(block.direct(), 4096 << order) }.expect("the block is large enough");

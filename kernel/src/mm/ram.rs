@@ -3,6 +3,7 @@
 use weir_kernel::frames::{Frame, FrameAllocator, FrameState};
 
 use super::address::{Direct, PhysAddr, PhysRange};
+use super::tlb;
 use crate::boot::pvh::BootInfo;
 use crate::sync::Lock;
 
@@ -95,9 +96,16 @@ pub(crate) fn allocate(order: u8) -> Option<PhysAddr> {
 
 /// A block of 2^`order` frames, zeroed.
 pub(crate) fn allocate_zeroed(order: u8) -> Option<PhysAddr> {
+    /// Zeroed at a time, so that a large block does not hold up others' TLB shootdowns.
+    const CHUNK: u64 = 2 << 20;
     let block = allocate(order)?;
-    // SAFETY: the block is ours alone and lies in the direct map.
-    unsafe { core::ptr::write_bytes(block.direct(), 0, 4096 << order) };
+    let bytes = 4096u64 << order;
+    for offset in (0..bytes).step_by(CHUNK as usize) {
+        let at = PhysAddr(block.0 + offset).direct();
+        // SAFETY: the block is ours alone and lies in the direct map.
+        unsafe { core::ptr::write_bytes(at, 0, CHUNK.min(bytes - offset) as usize) };
+        tlb::serve();
+    }
     Some(block)
 }
 

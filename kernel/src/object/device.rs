@@ -5,7 +5,7 @@
 //!
 //! Taking a function back is one function, [`Device::revoke`], in the order of the design's revocation steps.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 use spin::Once;
@@ -39,8 +39,8 @@ pub(crate) struct Device {
     msix: Option<MsixTable<Registers>>,
     /// Blocked accesses so far.
     faults: AtomicU64,
-    /// Set while it is handed over, so that two assignments do not meet.
-    is_changing: AtomicBool,
+    /// Held while the function changes hands, reset included; never by who only uses it.
+    change: Lock<()>,
     owner: Lock<Option<Owner>>,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn set_up() {
         unit: iommu::unit_of(function),
         msix: Registers::map(function),
         faults: AtomicU64::new(0),
-        is_changing: AtomicBool::new(false),
+        change: Lock::new(()),
         owner: Lock::new(None),
     };
     DEVICES.call_once(|| functions.iter().enumerate().map(device).collect());
@@ -111,9 +111,13 @@ pub(crate) fn owned_by(process: &Process) -> u32 {
 
 /// Takes everything away from a process that has ended.
 pub(crate) fn revoke_all(process: &Ref<Process>) {
-    for device in devices().iter().filter(|d| d.is_owned_by(process)) {
-        // It is owned: just seen, and nobody else takes from a process that ends.
-        let _ = device.revoke();
+    for device in devices() {
+        // An assignment under way ends first; then it is seen here, or has seen that the process has ended.
+        let _change = device.change.lock();
+        if device.is_owned_by(process) {
+            // It is owned: just seen.
+            let _ = device.take_away();
+        }
     }
 }
 
@@ -163,19 +167,8 @@ impl Device {
         if flags & !call::ASSIGN_UNCONFINED != 0 {
             return Err(Error::BadArgument);
         }
-        if self.is_changing.swap(true, Ordering::Acquire) {
-            return Err(Error::Busy);
-        }
-        let result = self.assign_exclusively(process, flags & call::ASSIGN_UNCONFINED != 0);
-        self.is_changing.store(false, Ordering::Release);
-        result
-    }
-
-    fn assign_exclusively(
-        &'static self,
-        process: &Ref<Process>,
-        accept_unconfined: bool,
-    ) -> Result<Handle, Error> {
+        let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
+        let _change = self.change.lock();
         let function = self.function();
         if self.owner.lock().is_some() {
             return Err(Error::Busy);
@@ -219,11 +212,6 @@ impl Device {
             Owner { process: process.clone(), handle, grant, watcher: None, interrupts, last_fault: None };
         *self.owner.lock() = Some(owner);
         trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
-        // The process may have ended meanwhile, and looked for its devices before this one was there.
-        if !process.is_running(&SCHED.lock()) {
-            self.revoke()?;
-            return Err(Error::Gone);
-        }
         Ok(handle)
     }
 
@@ -241,6 +229,8 @@ impl Device {
         function.set_bus_master(&pci().ecam, false)?;
         if function.has_flr() {
             function.reset(&pci().ecam, &Clock)?;
+        } else {
+            log::warn!("{}: has no function-level reset: handed over as it is", function.address);
         }
         if let Some(table) = &self.msix {
             table.mask_all();
@@ -250,6 +240,12 @@ impl Device {
 
     /// Takes the function away from its owner.
     pub(crate) fn revoke(&self) -> Result<(), Error> {
+        let _change = self.change.lock();
+        self.take_away()
+    }
+
+    /// The revocation itself; the caller holds `change`.
+    fn take_away(&self) -> Result<(), Error> {
         let start_ns = time::now_ns();
         // 1: the grant is dead: every later use of the owner's handle fails.
         let mut owner = self.owner.lock().take().ok_or(Error::NotFound)?;

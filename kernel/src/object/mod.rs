@@ -49,7 +49,9 @@ impl Object {
             Object::Device(device) => device.address().into(),
             Object::Event(event) => event.slot as u64,
             Object::Core(core) => core.cpu.into(),
-            Object::Thread(_) | Object::Interrupt(_) | Object::System => 0,
+            Object::Thread(thread) => thread.slot as u64,
+            Object::Interrupt(interrupt) => interrupt.index.into(),
+            Object::System => 0,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Calls on the log, the serial ports, and the machine's power.
 
+use core::fmt::{Display, Formatter, Write};
+
 use weir_abi::{Error, Rights, call};
 use weir_kernel::refs::Ref;
 
@@ -17,16 +19,21 @@ pub(super) fn log_write(call: &Call<'_>) -> Result {
     let mut text = [0; call::LOG_LINE_BYTES as usize];
     let text = &mut text[..bytes];
     user::read_bytes(call.number(0), text)?;
-    for byte in text.iter_mut().filter(|b| b.is_ascii_control()) {
-        *byte = b'.';
-    }
-    // What is not UTF-8 is cut there.
-    let valid = match core::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    log::line(call.process().name(), format_args!("{valid}"));
+    log::line(call.process().name(), format_args!("{}", Printable(text)));
     Ok(().into())
+}
+
+/// An application's text without what a terminal would obey; it ends where it is not UTF-8.
+struct Printable<'a>(&'a [u8]);
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> core::fmt::Result {
+        let text = match core::str::from_utf8(self.0) {
+            Ok(text) => text,
+            Err(error) => core::str::from_utf8(&self.0[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        text.chars().try_for_each(|c| f.write_char(if c.is_control() { '.' } else { c }))
+    }
 }
 
 pub(super) fn log_read(call: &Call<'_>) -> Result {

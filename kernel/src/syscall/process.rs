@@ -6,7 +6,7 @@ use weir_kernel::refs::Ref;
 
 use super::{Call, Outcome, Result};
 use crate::arch::time;
-use crate::mm::{tlb, user};
+use crate::mm::user;
 use crate::object::Object;
 use crate::object::event::Event;
 use crate::object::process::{self, Process, Report};
@@ -50,10 +50,7 @@ pub(super) fn kill(call: &Call<'_>) -> Result {
     // Its threads leave their CPUs at the interrupt that was sent, and the last CPU tears it down. Two
     // processes may kill each other: then this thread is condemned itself, and must not wait.
     const LIMIT_US: u64 = 10_000_000;
-    time::wait_until(LIMIT_US, || {
-        tlb::serve();
-        target.is_dead() || call.thread.state(&SCHED.lock()) == State::Dead
-    });
+    time::wait_until(LIMIT_US, || target.is_dead() || call.thread.state(&SCHED.lock()) == State::Dead);
     if target.is_dead() { Ok(().into()) } else { Err(Error::Hardware) }
 }
 

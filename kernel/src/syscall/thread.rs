@@ -7,7 +7,6 @@ use weir_abi::{Error, Handle, Rights};
 use weir_kernel::refs::Ref;
 
 use super::{Call, Outcome, Result};
-use crate::arch::local::local;
 use crate::arch::{msr, time};
 use crate::object::Object;
 use crate::object::core::Core;
@@ -51,7 +50,6 @@ pub(super) fn set_fs(call: &Call<'_>) -> Result {
         return Err(Error::BadArgument);
     }
     call.thread.fs_base.store(base, Ordering::Relaxed);
-    local().fs_base.set(base);
     // SAFETY: the base is in the user half.
     unsafe { msr::write(msr::FS_BASE, base) };
     Ok(().into())

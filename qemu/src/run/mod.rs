@@ -21,9 +21,12 @@ use crate::report::{Ready, Report, Status};
 use crate::system::System;
 use crate::tools::{self, Series};
 use crate::vm::symbols::Symbols;
-use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
+use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
 use crate::{child, port, workspace};
 use live::Live;
+
+/// The supervisor's prompt.
+const PROMPT: &str = "weir> ";
 
 /// How often the loop looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
@@ -186,7 +189,15 @@ impl Session {
         match self.symbols.explain(line) {
             Some(explained) => explained.iter().for_each(|line| self.live.print(line)),
             None if self.is_serial => {}
-            None => self.live.print(&without_escapes(line)),
+            None => self.see_log_line(&without_escapes(line)),
+        }
+    }
+
+    /// Without the console's prompt, and without our own typing after it: nobody here is at the console.
+    fn see_log_line(&mut self, line: &str) {
+        match line.strip_prefix(PROMPT).unwrap_or(line) {
+            "" | POWER_OFF => {}
+            line => self.live.print(line),
         }
     }
 

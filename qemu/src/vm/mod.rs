@@ -29,6 +29,8 @@ use crate::tools::Qemu;
 use qmp::Qmp;
 use socket::Listener;
 
+/// The console's command that ends the machine.
+pub const POWER_OFF: &str = "poweroff";
 /// How long QEMU may take to open its sockets.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long the guest may take to switch itself off.
@@ -167,7 +169,7 @@ impl Vm {
     pub fn power_off(mut self, mut see: impl FnMut(Event)) -> Outcome {
         let deadline = Instant::now() + POWER_OFF_LIMIT;
         // A failure to type means that QEMU has ended; the loop sees that.
-        let _ = self.type_text("\rpoweroff\r");
+        let _ = self.type_text(&format!("\r{POWER_OFF}\r"));
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.next(left) {
                 Some(Event::Ended) => return self.outcome(),

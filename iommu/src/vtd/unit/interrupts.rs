@@ -77,7 +77,8 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// Blocks an interrupt for good. When this has returned `Ok` it no longer arrives and its vector is free.
     ///
     /// # Errors
-    /// `NotThisUnit`, `Timeout`, `QueueError`, `Isolated`: the entry is never used again.
+    /// `NotThisUnit`, `Timeout`, `QueueError`, `Isolated`: the entry is never used again, but the interrupt may
+    /// still arrive, so its vector must not be used for anything else.
     pub fn free_interrupt(&mut self, handle: InterruptHandle) -> Result<()> {
         self.guarded(|unit| {
             let table = unit.interrupts.as_ref().ok_or(Error::NotThisUnit)?;
@@ -98,7 +99,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
             return Err(Error::NoInterruptRemapping);
         }
         check_target(mode, vector, apic_id)?;
-        program_event(&mut self.hardware.registers, mode, vector, apic_id);
+        program_event(&mut self.hardware.registers, vector, apic_id);
         Ok(())
     }
 

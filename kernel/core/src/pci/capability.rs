@@ -6,9 +6,6 @@
 
 use core::ops::Range;
 
-use bitvec::BitArr;
-use bitvec::order::Lsb0;
-
 use super::bar::{BarKind, Bars};
 use super::config::Config;
 use super::error::PciError;
@@ -270,18 +267,20 @@ const CONFIG_END: u16 = 0x1000;
 /// A position in a list whose links are not believed.
 struct Walk {
     next: u16,
-    seen: BitArr!(for 1024, in u64, Lsb0),
+    /// By register.
+    seen: [bool; CONFIG_END as usize / 4],
 }
 
 impl Walk {
     fn new(first: u16) -> Walk {
-        Walk { next: first, seen: bitvec::array::BitArray::ZERO }
+        Walk { next: first, seen: [false; CONFIG_END as usize / 4] }
     }
 
     /// The position, unless it is outside of `space` or was there before.
     fn at(&mut self, space: Range<u16>) -> Option<u16> {
         let at = self.next & !3;
-        let is_new = space.contains(&at) && !self.seen.replace(usize::from(at / 4), true);
-        is_new.then_some(at)
+        let seen = self.seen.get_mut(usize::from(at / 4)).filter(|seen| !**seen && space.contains(&at))?;
+        *seen = true;
+        Some(at)
     }
 }

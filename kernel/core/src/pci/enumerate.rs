@@ -4,9 +4,6 @@
 
 use alloc::vec::Vec;
 
-use bitvec::BitArr;
-use bitvec::array::BitArray;
-use bitvec::order::Lsb0;
 use pci_types::PciAddress;
 
 use super::capability::PortType;
@@ -67,7 +64,7 @@ pub fn enumerate(space: &dyn ConfigSpace, ranges: &[BusRange]) -> Result<Invento
         if range.first > range.last || ranges[..index].iter().any(|other| overlap(range, other)) {
             return Err(PciError::BadBusRanges { segment: range.segment });
         }
-        let none = BitArray::ZERO;
+        let none = [false; 256];
         let mut scan = Scan { space, range: *range, scanned: none, behind_bridge: none, functions };
         // Bus numbers grow with the distance from the root: at its turn, a bus behind no bridge is a root bus.
         for bus in range.first..=range.last {
@@ -82,7 +79,7 @@ fn overlap(a: &BusRange, b: &BusRange) -> bool {
     a.segment == b.segment && a.first <= b.last && b.first <= a.last
 }
 
-type Buses = BitArr!(for 256, in u64, Lsb0);
+type Buses = [bool; 256];
 
 struct Scan<'a> {
     space: &'a dyn ConfigSpace,
@@ -124,7 +121,7 @@ impl Scan<'_> {
     }
 
     fn bus(&mut self, bus: u8, parent: Option<usize>) -> Result<(), PciError> {
-        self.scanned.set(usize::from(bus), true);
+        self.scanned[usize::from(bus)] = true;
         // A link has one device, number 0; some answer to the other numbers as well.
         let port = parent.and_then(|parent| self.functions[parent].capabilities.express);
         let is_link =

@@ -47,13 +47,8 @@ impl Inventory {
 
     fn group(&self, index: usize) -> usize {
         let mut reach = index;
-        // Functions behind a bridge that aliases them look the same to the IOMMU, and the same as the bridge.
-        for bridge in self.bridges_above(index) {
-            if self.functions[bridge].alias().is_some() {
-                reach = bridge;
-            }
-        }
-        // Without access control on the way up, transfers turn round at the bridge and come down elsewhere.
+        // Without access control on the way up, transfers turn round at the bridge and come down elsewhere. A bridge
+        // with an alias, under which the IOMMU cannot tell functions apart, never has access control.
         while let Some(bridge) = self.functions[reach].parent
             && (self.is_in_leaking_switch(reach) || !self.is_path_isolating(bridge))
         {

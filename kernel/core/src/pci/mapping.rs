@@ -36,7 +36,7 @@ impl Inventory {
         let function = self.functions.get(index).ok_or(PciError::NotPresent)?;
         let memory = function.bar_memory(bar).ok_or(PciError::NotPresent)?;
         let pages = pages_within(&whole_pages(&memory), offset, bytes).ok_or(PciError::OutOfRange)?;
-        if function.interrupt_pages().any(|held| overlap(&held, &pages)) {
+        if function.interrupt_tables().any(|held| overlap(&held, &pages)) {
             return Err(PciError::HoldsInterruptTable);
         }
         if self.memory_except(index, bar).chain(reserved.iter().cloned()).any(|other| overlap(&other, &pages))
@@ -62,12 +62,12 @@ impl Function {
         self.bars.get(usize::from(bar))?.as_ref()?.memory()
     }
 
-    /// The pages of the MSI-X table and of its pending bits.
-    fn interrupt_pages(&self) -> impl Iterator<Item = Range<PhysAddr>> {
+    /// Where the MSI-X table and its pending bits are.
+    fn interrupt_tables(&self) -> impl Iterator<Item = Range<PhysAddr>> {
         let ranges = self.capabilities.msix.map(|msix| [msix.table, msix.pending]);
         ranges.into_iter().flatten().filter_map(|BarRange { bar, offset, bytes }| {
             let start = self.bar_memory(bar)?.start.0 + offset;
-            Some(whole_pages(&(PhysAddr(start)..PhysAddr(start + bytes))))
+            Some(PhysAddr(start)..PhysAddr(start + bytes))
         })
     }
 }

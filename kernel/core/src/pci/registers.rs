@@ -25,6 +25,8 @@ pub mod offset {
     pub const CAPABILITIES: u16 = 0x34;
     /// Expansion ROM, of a bridge.
     pub const BRIDGE_ROM: u16 = 0x38;
+    /// [`super::BridgeControl`], 16 bits.
+    pub const BRIDGE_CONTROL: u16 = 0x3e;
     /// The first extended capability.
     pub const EXTENDED: u16 = 0x100;
 }
@@ -56,6 +58,20 @@ pub struct BusNumbers {
     pub secondary: u8,
     pub subordinate: u8,
     pub latency: u8,
+}
+
+/// §7.5.1.3.13 "Bridge Control Register".
+#[bitfield(u16)]
+pub struct BridgeControl {
+    #[bits(6)]
+    pub forwarding: u8,
+    pub resets_bus: bool,
+    #[bits(3)]
+    pub timers: u8,
+    /// Cleared by writing 1.
+    pub discard_status: bool,
+    #[bits(5)]
+    pub other: u8,
 }
 
 /// A base address register, or the lower half of one (§7.5.1.2.1 "Base Address Registers").
@@ -246,6 +262,7 @@ pub struct SriovControl {
 const _: () = assert!(ClassWord::CLASS_OFFSET == 8);
 const _: () = assert!(HeaderWord::LAYOUT_OFFSET == 16 && HeaderWord::IS_MULTI_FUNCTION_OFFSET == 23);
 const _: () = assert!(BusNumbers::SECONDARY_OFFSET == 8 && BusNumbers::SUBORDINATE_OFFSET == 16);
+const _: () = assert!(BridgeControl::RESETS_BUS_OFFSET == 6 && BridgeControl::DISCARD_STATUS_OFFSET == 10);
 const _: () = assert!(BarWord::WIDTH_OFFSET == 1 && BarWord::IS_PREFETCHABLE_OFFSET == 3);
 const _: () = assert!(BarWord::ADDRESS_OFFSET == 4);
 const _: () = assert!(CapabilityWord::NEXT_OFFSET == 8 && CapabilityWord::BODY_OFFSET == 16);

@@ -155,6 +155,17 @@ fn senseless_bus_numbers_lead_nowhere() {
 }
 
 #[test]
+fn buses_behind_a_bridge_have_higher_numbers() {
+    let machine = Machine::new([
+        (at(0, 1, 0), Fake::bridge(1, 8)),
+        (at(1, 1, 0), Fake::bridge(5, 8)),
+        (at(5, 1, 0), Fake::bridge(3, 3)),
+        (at(3, 0, 0), Fake::edu(0)),
+    ]);
+    assert_eq!(addresses(&machine.enumerate()), [at(0, 1, 0), at(1, 1, 0), at(5, 1, 0)]);
+}
+
+#[test]
 fn a_loop_of_bridges_ends() {
     let machine = Machine::new([
         (at(0, 1, 0), Fake::bridge(1, 3)),
@@ -188,6 +199,7 @@ fn ranges_bound_what_is_reached() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and the modules have no unsafe code")]
 fn a_machine_full_of_functions_is_refused() {
     /// Answers everywhere with a multi-function endpoint.
     struct Everywhere;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use pci_types::PciAddress;
 
@@ -58,7 +59,9 @@ impl Fake {
 
     pub(super) fn bridge(secondary: u8, subordinate: u8) -> Fake {
         let buses = u32::from(secondary) << 8 | u32::from(subordinate) << 16;
-        Fake::new(0x000c_1b36, 0x06_04_00, 1).with(0x18, buses, 0xff_ffff).with(0x38, 1, 0xfffe_0001)
+        let mut fake = Fake::new(0x000c_1b36, 0x06_04_00, 1);
+        fake.cleared_by_one[15] = 0x0400_0000;
+        fake.with(0x18, buses, 0xff_ffff).with(0x38, 1, 0xfffe_0001).with(0x3c, 0x0402_0000, 0x03ff_00ff)
     }
 
     /// Sets a register and which of its bits can be written.
@@ -128,8 +131,10 @@ impl Fake {
     pub(super) fn express(self, port_type: u32, has_flr: bool) -> Fake {
         let at = self.next_standard;
         let capabilities = if has_flr { 0x1000_8000 } else { 0x8000 };
-        let mut fake = self
-            .capability(0x10, &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x2810, 0x7fff), (0, 0)]);
+        let mut fake = self.capability(
+            0x10,
+            &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)],
+        );
         fake.cleared_by_one[usize::from(at / 4) + 2] = 0x000f_0000;
         if has_flr {
             fake.reset_bit = Some((at + 8, 1 << 15));
@@ -159,7 +164,8 @@ impl Fake {
     }
 
     pub(super) fn root_port(secondary: u8, subordinate: u8) -> Fake {
-        Fake::bridge(secondary, subordinate).express(4, false).acs(0x5f)
+        // Firmware left "direct translated" on.
+        Fake::bridge(secondary, subordinate).express(4, false).extended(0x0d, &[(0x0040_005f, 0x005f_0000)])
     }
 
     pub(super) fn upstream_port(secondary: u8, subordinate: u8) -> Fake {
@@ -212,11 +218,22 @@ impl Fake {
         let kept = self.values[word] & !self.writable[word] & !(value & self.cleared_by_one[word]);
         self.values[word] = kept | value & self.writable[word];
         if self.reset_bit.is_some_and(|(register, bit)| register == at && value & bit != 0) {
-            for (value, writable) in self.values.iter_mut().zip(&self.writable) {
-                *value &= !writable;
-            }
-            self.retries_left = self.retries;
+            self.reset();
         }
+    }
+
+    fn reset(&mut self) {
+        for (value, writable) in self.values.iter_mut().zip(&self.writable) {
+            *value &= !writable;
+        }
+        self.retries_left = self.retries;
+    }
+
+    /// The buses that a write puts into reset.
+    fn buses_reset(&self, at: u16, value: u32) -> Option<RangeInclusive<u8>> {
+        let [_, secondary, subordinate, _] = self.values[6].to_le_bytes();
+        let is_bridge = self.values[3] >> 16 & 0x7f == 1;
+        (is_bridge && at == 0x3c && value & 1 << 22 != 0).then_some(secondary..=subordinate)
     }
 }
 
@@ -284,6 +301,10 @@ impl ConfigSpace for Machine {
             self.sized_while_decoding.set(true);
         }
         fake.write(offset, value);
+        if let Some(buses) = fake.buses_reset(offset, value) {
+            let below = functions.iter_mut().filter(|(address, _)| buses.contains(&address.bus()));
+            below.for_each(|(_, fake)| fake.reset());
+        }
     }
 }
 

@@ -1,14 +1,16 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::fake::{Fake, Machine, at};
-use crate::pci::{ConfigSpace, Function, MsixState, PciAddress, PciError};
+use crate::pci::{ConfigSpace, Function, Inventory, MsixState, PciAddress, PciError};
 use crate::wait::tests::TestClock;
 use crate::wait::{Clock, TimedOut};
 
-fn machine(fake: Fake) -> (Function, Machine) {
+/// A machine with one function; it has index 0.
+fn machine(fake: Fake) -> (Inventory, Function, Machine) {
     let machine = Machine::new([(at(0, 1, 0), fake)]);
-    let function = machine.enumerate().functions()[0];
-    (function, machine)
+    let inventory = machine.enumerate();
+    let function = inventory.functions()[0];
+    (inventory, function, machine)
 }
 
 fn registers(machine: &Machine) -> Vec<u32> {
@@ -18,14 +20,14 @@ fn registers(machine: &Machine) -> Vec<u32> {
 #[test]
 fn a_reset_function_has_its_registers_back_but_is_quiet() {
     for fake in [Fake::virtio(0xfe00_0000), Fake::igb(0xfe00_0000), Fake::nvme(5 << 40).acs(0x5c)] {
-        let (function, machine) = machine(fake);
+        let (inventory, function, machine) = machine(fake);
         function.set_msix(&machine, MsixState::Masked).unwrap();
         let before = registers(&machine);
         function.set_msix(&machine, MsixState::On).unwrap();
         function.set_bus_master(&machine, true).unwrap();
         let clock = TestClock::default();
         let start = clock.now_us();
-        function.reset(&machine, &clock).unwrap();
+        inventory.reset(0, &machine, &clock).unwrap();
         assert!(clock.now_us() - start >= 100_000, "the function is left alone for 100 ms");
         assert_eq!(registers(&machine), before, "as before, with MSI-X masked and no bus mastering");
     }
@@ -33,18 +35,18 @@ fn a_reset_function_has_its_registers_back_but_is_quiet() {
 
 #[test]
 fn the_function_is_really_reset() {
-    let (function, machine) = machine(Fake::virtio(0xfe00_0000).with(0x3c, 0, 0xff));
+    let (inventory, function, machine) = machine(Fake::virtio(0xfe00_0000).with(0x3c, 0, 0xff));
     machine.write(function.address, 0x3c, 0x0b);
-    function.reset(&machine, &TestClock::default()).unwrap();
+    inventory.reset(0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x3c), 0, "a register that nobody puts back");
 }
 
 #[test]
 fn conventional_functions_reset_by_advanced_features() {
-    let (function, machine) = machine(Fake::edu(0xfe00_0000).advanced_features());
-    assert!(function.has_flr());
+    let (inventory, function, machine) = machine(Fake::edu(0xfe00_0000).advanced_features());
+    assert!(function.has_flr() && inventory.has_reset(0));
     function.set_bus_master(&machine, true).unwrap();
-    function.reset(&machine, &TestClock::default()).unwrap();
+    inventory.reset(0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x10), 0xfe00_0000);
     assert_eq!(machine.value(function.address, 4) & 0x407, 0x403);
 }
@@ -52,37 +54,80 @@ fn conventional_functions_reset_by_advanced_features() {
 #[test]
 fn bridges_and_functions_without_a_reset_have_none() {
     for fake in [Fake::edu(0), Fake::e1000e(0), Fake::bridge(1, 1).express(5, true)] {
-        let (function, machine) = machine(fake);
+        let (inventory, function, machine) = machine(fake);
         let before = registers(&machine);
-        assert!(!function.has_flr());
-        assert_eq!(function.reset(&machine, &TestClock::default()), Err(PciError::NotPresent));
+        assert!(!function.has_flr() && !inventory.has_reset(0));
+        assert_eq!(inventory.reset(0, &machine, &TestClock::default()), Err(PciError::NotPresent));
         assert_eq!(registers(&machine), before);
     }
+}
+
+#[test]
+fn a_function_alone_on_its_bus_is_reset_with_the_bus() {
+    for device in [Fake::edu(0xfe00_0000), Fake::e1000e(0xfe00_0000)] {
+        let machine = Machine::new([
+            (at(0, 1, 0), Fake::root_port(1, 1)),
+            (at(0, 2, 0), Fake::root_port(2, 2)),
+            (at(1, 0, 0), device.with(0x3c, 0, 0xff)),
+            (at(2, 0, 0), Fake::virtio(0xfd00_0000)),
+        ]);
+        let inventory = machine.enumerate();
+        let index = inventory.find(at(1, 0, 0)).unwrap();
+        assert!(inventory.has_reset(index) && !inventory.functions()[index].has_flr());
+        let before = machine.snapshot();
+        machine.write(at(1, 0, 0), 0x3c, 0x0b);
+        inventory.functions()[index].set_bus_master(&machine, true).unwrap();
+        inventory.reset(index, &machine, &TestClock::default()).unwrap();
+        assert_eq!(
+            machine.snapshot(),
+            before,
+            "the line register is reset, the rest put back, others left alone"
+        );
+    }
+}
+
+#[test]
+fn a_bus_with_two_functions_or_a_bridge_is_not_reset() {
+    let with = |functions: Vec<(PciAddress, Fake)>| {
+        let port = (at(0, 1, 0), Fake::pcie_pci_bridge(1, 2));
+        let machine = Machine::new(core::iter::once(port).chain(functions));
+        let inventory = machine.enumerate();
+        let index = inventory.find(at(1, 0, 0)).unwrap();
+        (inventory.reset(index, &machine, &TestClock::default()), inventory.has_reset(usize::MAX))
+    };
+    let edu = || Fake::edu(0xfe00_0000);
+    assert_eq!(with(vec![(at(1, 0, 0), edu())]), (Ok(()), false));
+    let refused = (Err(PciError::NotPresent), false);
+    assert_eq!(with(vec![(at(1, 0, 0), edu()), (at(1, 5, 0), edu())]), refused);
+    assert_eq!(with(vec![(at(1, 0, 0), edu().multi_function()), (at(1, 0, 1), edu())]), refused);
+    assert_eq!(with(vec![(at(1, 0, 0), edu()), (at(1, 1, 0), Fake::bridge(2, 2))]), refused);
+    assert_eq!(with(vec![(at(1, 0, 0), Fake::bridge(2, 2)), (at(2, 1, 0), edu())]), refused);
+    assert_eq!(with(vec![(at(1, 0, 0), edu().with(0x10, 6, !0xfff))]), refused, "malformed");
 }
 
 #[test]
 fn retries_are_waited_for_but_not_for_ever() {
     let mut fake = Fake::virtio(0xfe00_0000);
     fake.retries = 1000;
-    let (function, machine) = machine(fake.clone());
-    function.reset(&machine, &TestClock::default()).unwrap();
+    let (inventory, function, machine) = machine(fake.clone());
+    inventory.reset(0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x14), 0xfe00_0000);
     machine.change(function.address, |fake| fake.retries = u32::MAX);
-    let timed_out = TimedOut { what: "function-level reset", limit_us: 1_000_000 };
-    assert_eq!(function.reset(&machine, &TestClock::default()), Err(PciError::TimedOut(timed_out)));
+    let timed_out = TimedOut { what: "function reset", limit_us: 1_000_000 };
+    assert_eq!(inventory.reset(0, &machine, &TestClock::default()), Err(PciError::TimedOut(timed_out)));
 }
 
 #[test]
 fn another_function_in_its_place_is_left_alone() {
-    let (function, machine) = machine(Fake::virtio(0xfe00_0000));
+    let (inventory, function, machine) = machine(Fake::virtio(0xfe00_0000));
     let clock = TestClock::default();
-    let pending = function.begin_reset(&machine, &clock).unwrap();
+    let pending = inventory.begin_reset(0, &machine, &clock).unwrap();
     machine.change(function.address, |fake| *fake = Fake::edu(0));
     let before = registers(&machine);
     assert_eq!(pending.finish(&machine, &clock), Err(PciError::Vanished));
     assert_eq!(registers(&machine), before);
     machine.unplug(function.address);
-    assert_eq!(function.reset(&machine, &clock), Err(PciError::Vanished));
+    assert_eq!(inventory.reset(0, &machine, &clock), Err(PciError::Vanished));
 }
 
 /// Counts how often transactions are reported pending, and that nothing is reset before.
@@ -119,7 +164,7 @@ fn pending_transactions_are_waited_for_up_to_a_limit() {
         [(Fake::virtio(0xfe00_0000), 8, 1 << 21), (Fake::endpoint(1234, 1, 0).advanced_features(), 4, 1 << 8)]
     {
         for (reads, is_early) in [(50, false), (u32::MAX, true)] {
-            let (function, machine) = machine(fake.clone());
+            let (inventory, function, machine) = machine(fake.clone());
             function.set_bus_master(&machine, true).unwrap();
             let express = function.capabilities.express.map(|express| express.offset);
             let status = express.or(function.capabilities.advanced_features_flr).unwrap() + register;
@@ -130,8 +175,38 @@ fn pending_transactions_are_waited_for_up_to_a_limit() {
                 reads_left: Cell::new(reads),
                 reset_early: Cell::new(false),
             };
-            function.reset(&space, &TestClock::default()).unwrap();
+            inventory.reset(0, &space, &TestClock::default()).unwrap();
             assert_eq!(space.reset_early.get(), is_early, "{status:#x} {reads}");
         }
     }
+}
+
+/// Notes when a bridge's control register is written.
+struct Pulse<'a> {
+    machine: &'a Machine,
+    clock: &'a TestClock,
+    times: RefCell<Vec<u64>>,
+}
+
+impl ConfigSpace for Pulse<'_> {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        self.machine.read(address, offset)
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if offset == 0x3c {
+            self.times.borrow_mut().push(self.clock.now_us());
+        }
+        self.machine.write(address, offset, value);
+    }
+}
+
+#[test]
+fn a_bus_is_held_in_reset_for_a_while() {
+    let machine = Machine::new([(at(0, 1, 0), Fake::root_port(1, 1)), (at(1, 0, 0), Fake::edu(0xfe00_0000))]);
+    let (inventory, clock) = (machine.enumerate(), TestClock::default());
+    let space = Pulse { machine: &machine, clock: &clock, times: RefCell::default() };
+    inventory.reset(1, &space, &clock).unwrap();
+    let times = space.times.into_inner();
+    assert!(times.len() == 2 && times[1] - times[0] >= 1000, "PCI asks for a millisecond");
 }

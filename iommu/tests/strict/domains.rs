@@ -1,0 +1,317 @@
+//! Domains: what is mapped is reached, what is not is not, under every kind of unit.
+
+use super::memory::Memory;
+use super::unit::{CAP, ECAP, Model, Sabotage};
+use super::{DEVICE, Machine, OTHER, flush, kinds, start};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use weir_iommu::address::{Iova, PhysAddr, UnitIndex};
+use weir_iommu::domain::{Domain, DomainIds, Permissions};
+use weir_iommu::{Blame, Error};
+
+const WINDOW: u64 = 0x1_0000_0000;
+
+#[test]
+fn a_mapping_is_reached_and_its_neighbours_are_not() {
+    for (cap, ecap) in kinds() {
+        let (mut machine, mut domain) = Machine::with_device(cap, ecap);
+        // Touched before: with caching mode the unit remembers that nothing was there.
+        assert_eq!(machine.model.dma(DEVICE.0, WINDOW, true), None);
+        machine.map(&mut domain, WINDOW, 0x8000_0000, 0x3000);
+        for (offset, lands) in [(0, true), (0x2ff8, true), (0x3000, false)] {
+            let expected = lands.then_some(0x8000_0000 + offset);
+            assert_eq!(machine.model.dma(DEVICE.0, WINDOW + offset, true), expected, "{cap:#x} {ecap:#x}");
+        }
+        assert_eq!(machine.model.dma(DEVICE.0, WINDOW - 8, false), None);
+    }
+}
+
+#[test]
+fn permissions_are_the_devices_view() {
+    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    for (at, permissions) in [(0, Permissions::ReadOnly), (0x1000, Permissions::WriteOnly)] {
+        let mapped = domain.map(Iova(WINDOW + at), PhysAddr(0x8000_0000), 4096, permissions).unwrap();
+        flush(mapped, &mut machine.unit).unwrap();
+    }
+    let lands = |iova, is_write| machine.model.dma(DEVICE.0, iova, is_write).is_some();
+    assert!(lands(WINDOW, false) && !lands(WINDOW, true));
+    assert!(!lands(WINDOW + 0x1000, false) && lands(WINDOW + 0x1000, true));
+}
+
+#[test]
+fn after_a_flush_nothing_stale_is_left() {
+    for (cap, ecap) in kinds() {
+        let (mut machine, mut domain) = Machine::with_device(cap, ecap);
+        for (bytes, phys) in [(0x1000, 0x8000_0000), (0x20_0000, 0x8000_0000), (0x60_3000, 0x8000_0000u64)] {
+            machine.map(&mut domain, WINDOW, phys, bytes);
+            assert!(machine.model.dma(DEVICE.0, WINDOW + bytes - 8, true).is_some());
+            assert!(machine.model.dma(DEVICE.0, WINDOW, true).is_some());
+            let change = domain.unmap(Iova(WINDOW), bytes).unwrap();
+            assert!(
+                machine.model.dma(DEVICE.0, WINDOW, true).is_some(),
+                "the model keeps what it is not told"
+            );
+            flush(change, &mut machine.unit).unwrap();
+            assert_eq!(machine.model.dma(DEVICE.0, WINDOW, true), None, "{cap:#x} {ecap:#x} {bytes:#x}");
+            assert_eq!(machine.model.dma(DEVICE.0, WINDOW + bytes - 8, false), None);
+        }
+    }
+}
+
+#[test]
+fn page_tables_are_used_sparingly_and_come_back() {
+    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    let empty = machine.model.memory().frames_in_use();
+    let tables = |machine: &Machine| machine.model.memory().frames_in_use() - empty;
+    machine.map(&mut domain, WINDOW, 0x40_0000_0000, 1 << 30);
+    assert_eq!(tables(&machine), 0, "one 1 GiB leaf in the root of a three-level table");
+    machine.map(&mut domain, WINDOW + (1 << 30), 0x40_4020_0000, 0x20_0000);
+    assert_eq!(tables(&machine), 1, "one 2 MiB leaf");
+    machine.map(&mut domain, WINDOW + (2 << 30), 0x40_4000_1000, 0x20_0000);
+    assert_eq!(tables(&machine), 3, "4 KiB leaves where the addresses do not agree");
+    machine.unmap(&mut domain, WINDOW + (2 << 30), 0x20_0000);
+    assert_eq!(tables(&machine), 1);
+    machine.unmap(&mut domain, WINDOW, (1 << 30) + 0x20_0000);
+    assert_eq!(tables(&machine), 0);
+}
+
+#[test]
+fn running_out_of_frames_changes_nothing() {
+    for ecap in [ECAP, ECAP & !1] {
+        let (mut machine, mut domain) = Machine::with_device(CAP, ecap);
+        machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+        let memory = machine.model.memory();
+        let before = memory.frames_in_use();
+        for budget in 0..4 {
+            memory.set_budget(budget);
+            // Needs 4: two page tables below one directory, and one below another.
+            let refused = domain.map(
+                Iova(WINDOW + (1 << 30) - 0x40_0000),
+                PhysAddr(0x8000_1000),
+                0x40_1000,
+                Permissions::ReadWrite,
+            );
+            let error = refused.err();
+            assert_eq!(error, Some(Error::OutOfFrames));
+            assert_eq!(error.map(Error::blame), Some(Blame::Resources));
+            assert_eq!(memory.frames_in_use(), before);
+        }
+        memory.set_budget(4);
+        machine.map(&mut domain, WINDOW + (1 << 30) - 0x40_0000, 0x8000_1000, 0x40_1000);
+        assert_eq!(machine.model.dma(DEVICE.0, WINDOW + (1 << 30), true), Some(0x8040_1000));
+    }
+}
+
+#[test]
+fn refusals_name_the_place_and_change_nothing() {
+    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    machine.map(&mut domain, WINDOW, 0x8000_0000, 0x40_0000);
+    let mut map =
+        |iova, bytes| domain.map(Iova(iova), PhysAddr(0x9000_0000), bytes, Permissions::ReadWrite).err();
+    assert_eq!(map(WINDOW - 0x1000, 0x2000), Some(Error::AlreadyMapped { iova: Iova(WINDOW) }));
+    assert_eq!(map(WINDOW & !0x3fff_ffff, 1 << 30), Some(Error::AlreadyMapped { iova: Iova(WINDOW) }));
+    let mut unmap = |iova, bytes| domain.unmap(Iova(iova), bytes).err();
+    assert_eq!(unmap(WINDOW, 0x1000), Some(Error::SplitsLargePage { iova: Iova(WINDOW) }));
+    assert_eq!(unmap(WINDOW, 0x30_0000), Some(Error::SplitsLargePage { iova: Iova(WINDOW + 0x20_0000) }));
+    assert_eq!(unmap(WINDOW, 0x60_0000), Some(Error::NotMapped { iova: Iova(WINDOW + 0x40_0000) }));
+    assert_eq!(unmap(1 << 39, 0x1000), Some(Error::BadRange { iova: Iova(1 << 39), bytes: 0x1000 }));
+    assert!(machine.model.dma(DEVICE.0, WINDOW, true).is_some());
+    assert!(domain.unflushed().is_none(), "refused calls leave nothing to confirm");
+}
+
+#[test]
+fn a_forgotten_flush_goes_with_the_next_one() {
+    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+    assert!(machine.model.dma(DEVICE.0, WINDOW, true).is_some());
+    drop(domain.unmap(Iova(WINDOW), 0x1000).unwrap());
+    assert_eq!(domain.quarantined_frames(), 2);
+    machine.map(&mut domain, WINDOW + (5 << 30), 0x8000_2000, 0x1000);
+    assert_eq!(domain.quarantined_frames(), 0, "even where the next change only adds");
+    assert_eq!(machine.model.dma(DEVICE.0, WINDOW, true), None);
+}
+
+#[test]
+fn unconfirmed_frames_stay_out_of_use() {
+    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
+    machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+    let before = machine.model.memory().frames_in_use();
+    machine.model.sabotage(Sabotage { is_stuck: true, ..Sabotage::default() });
+    let failed = flush(domain.unmap(Iova(WINDOW), 0x1000).unwrap(), &mut machine.unit);
+    assert_eq!(failed.map_err(Error::blame), Err(Blame::Unit));
+    assert_eq!(machine.model.memory().frames_in_use(), before);
+    assert_eq!(domain.quarantined_frames(), 2);
+    let again = flush(domain.unflushed().unwrap(), &mut machine.unit);
+    assert_eq!(again, Err(Error::Isolated));
+    assert!(domain.destroy(&mut machine.ids).is_err(), "still attached to a unit that may use it");
+}
+
+#[test]
+fn destroying_gives_everything_back() {
+    for (cap, ecap) in kinds() {
+        let mut machine = Machine::new(cap, ecap);
+        machine.unit.enable_translation().unwrap();
+        let mut first = machine.domain();
+        machine.unit.attach(DEVICE, &mut first).unwrap();
+        let before = machine.model.memory().frames_in_use();
+        machine.unit.detach(DEVICE, &mut first).unwrap();
+        for _ in 0..3 {
+            machine.unit.attach(DEVICE, &mut first).unwrap();
+            machine.map(&mut first, WINDOW, 0x8000_1000, 0x40_0000);
+            assert!(machine.model.dma(DEVICE.0, WINDOW, false).is_some());
+            machine.unit.detach(DEVICE, &mut first).unwrap();
+            let id = first.id();
+            first.destroy(&mut machine.ids).map_err(|_| ()).unwrap();
+            first = machine.domain();
+            assert_eq!(first.id(), id, "the id is used again, and nothing of its old life shows");
+            machine.unit.attach(DEVICE, &mut first).unwrap();
+            assert_eq!(machine.model.dma(DEVICE.0, WINDOW, false), None);
+            machine.unit.detach(DEVICE, &mut first).unwrap();
+            assert_eq!(machine.model.memory().frames_in_use(), before);
+        }
+    }
+}
+
+#[test]
+fn one_domain_behind_two_units_of_different_kinds() {
+    let memory = Memory::new(false, false);
+    let kinds = [(CAP, ECAP & !1), (0x00d2_0080_2226_0286, ECAP & !1 | 1 << 7)];
+    let models = [0, 1].map(|id| Model::with_memory(id, kinds[id].0, kinds[id].1, memory.clone()));
+    let mut units = [0, 1].map(|id| start(&models[id], id).unwrap());
+    units.iter_mut().for_each(|unit| unit.enable_translation().unwrap());
+    let both = units[0].capabilities().intersection(units[1].capabilities());
+    let mut ids = DomainIds::new();
+    let mut domain = Domain::new(memory.clone(), &mut ids, both, 39).unwrap();
+    let mut strong = Domain::new(memory, &mut ids, units[0].capabilities(), 39).unwrap();
+    assert_eq!(units[1].attach(OTHER, &mut strong), Err(Error::IncompatibleDomain));
+    for unit in &mut units {
+        unit.attach(DEVICE, &mut domain).unwrap();
+    }
+    for model in &models {
+        assert_eq!(model.dma(DEVICE.0, WINDOW, true), None);
+    }
+    let mut asked = Vec::new();
+    let mapped = domain.map(Iova(WINDOW), PhysAddr(0x8000_0000), 0x20_0000, Permissions::ReadWrite).unwrap();
+    mapped
+        .flush(|unit, what| {
+            asked.push(unit);
+            units[unit.get()].invalidate(what)
+        })
+        .unwrap();
+    assert_eq!(asked, [0, 1].map(|at| UnitIndex::new(at).unwrap()));
+    for model in &models {
+        assert_eq!(model.dma(DEVICE.0, WINDOW + 0x1000, true), Some(0x8000_1000));
+    }
+    let unmapped = domain.unmap(Iova(WINDOW), 0x20_0000).unwrap();
+    unmapped.flush(|unit, what| units[unit.get()].invalidate(what)).unwrap();
+    for model in &models {
+        assert_eq!(model.dma(DEVICE.0, WINDOW + 0x1000, true), None);
+    }
+}
+
+/// A step of the property below; numbers are in pages of a small arena.
+#[derive(Clone, Debug)]
+enum Step {
+    Map { page: u64, frame: u64, pages: u64, permissions: Permissions },
+    Unmap { page: u64, pages: u64 },
+    Touch { page: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Near 2 MiB boundaries on both sides, so that large leaves occur often.
+    let page = || {
+        (0u64..4, prop_oneof![Just(0u64), 0u64..4, 509u64..512])
+            .prop_map(|(large, small)| large * 512 + small)
+    };
+    let pages = || prop_oneof![1u64..6, Just(512), 510u64..515, Just(1024), Just(1536)];
+    let permissions =
+        prop_oneof![Just(Permissions::ReadOnly), Just(Permissions::WriteOnly), Just(Permissions::ReadWrite)];
+    let map = (page(), page(), pages(), permissions)
+        .prop_map(|(page, frame, pages, permissions)| Step::Map { page, frame, pages, permissions });
+    let unmap = (page(), pages()).prop_map(|(page, pages)| Step::Unmap { page, pages });
+    let touch = page().prop_map(|page| Step::Touch { page });
+    prop::collection::vec(prop_oneof![2 => map, 2 => unmap, 3 => touch], 1..40)
+}
+
+/// The domain as a plain map: page to frame, permissions, and first page and length of its `map` call's leaf.
+#[derive(Default)]
+struct Expected(BTreeMap<u64, (u64, Permissions)>);
+
+const FRAMES_AT: u64 = 0x40_0000_0000;
+/// Beyond the last page a step can touch.
+const ARENA_PAGES: u64 = 4096;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_a_plain_map(kind in 0usize..15, steps in steps()) {
+        let (cap, ecap) = kinds().nth(kind).unwrap();
+        let (mut machine, mut domain) = Machine::with_device(cap, ecap);
+        let empty = machine.model.memory().frames_in_use();
+        let mut expected = Expected::default();
+        for step in steps {
+            expected.apply(&step, &mut machine, &mut domain);
+            machine.unit.drain_faults(|_| {});
+        }
+        for page in 0..ARENA_PAGES {
+            expected.check(page, &machine);
+            machine.unit.drain_faults(|_| {});
+        }
+        // Every leaf is still there to be removed: page by page, or as the large page it is part of.
+        for page in 0..ARENA_PAGES {
+            if expected.0.contains_key(&page) {
+                let sizes = [1, 512, 512 * 512];
+                let gone = sizes.into_iter().find(|&pages| {
+                    let change = domain.unmap(Iova(WINDOW + page * 4096), pages * 4096);
+                    change.is_ok_and(|change| flush(change, &mut machine.unit).is_ok())
+                });
+                let gone = gone.expect("some leaf starts here");
+                (page..page + gone).for_each(|page| { expected.0.remove(&page); });
+            }
+        }
+        prop_assert_eq!(machine.model.memory().frames_in_use(), empty);
+    }
+}
+
+impl Expected {
+    fn apply(&mut self, step: &Step, machine: &mut Machine, domain: &mut Domain<Memory>) {
+        match *step {
+            Step::Map { page, frame, pages, permissions } => {
+                let is_free = (page..page + pages).all(|page| !self.0.contains_key(&page));
+                let (iova, phys) = (Iova(WINDOW + page * 4096), PhysAddr(FRAMES_AT + frame * 4096));
+                let mapped = domain.map(iova, phys, pages * 4096, permissions);
+                assert_eq!(mapped.is_ok(), is_free);
+                if let Ok(mapped) = mapped {
+                    flush(mapped, &mut machine.unit).unwrap();
+                    self.0.extend((0..pages).map(|at| (page + at, (frame + at, permissions))));
+                }
+            }
+            Step::Unmap { page, pages } => {
+                let is_mapped = (page..page + pages).all(|page| self.0.contains_key(&page));
+                match domain.unmap(Iova(WINDOW + page * 4096), pages * 4096) {
+                    Ok(change) => {
+                        assert!(is_mapped);
+                        flush(change, &mut machine.unit).unwrap();
+                        (page..page + pages).for_each(|page| {
+                            self.0.remove(&page);
+                        });
+                    }
+                    Err(Error::NotMapped { .. }) => assert!(!is_mapped),
+                    Err(error) => assert!(matches!(error, Error::SplitsLargePage { .. }), "{error}"),
+                }
+            }
+            Step::Touch { page } => self.check(page, machine),
+        }
+    }
+
+    fn check(&self, page: u64, machine: &Machine) {
+        for is_write in [false, true] {
+            let allowed = self.0.get(&page).filter(|(_, permissions)| {
+                if is_write { permissions.allows_write() } else { permissions.allows_read() }
+            });
+            let lands = machine.model.dma(DEVICE.0, WINDOW + page * 4096 + 8, is_write);
+            assert_eq!(lands, allowed.map(|(frame, _)| FRAMES_AT + frame * 4096 + 8));
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A remapping unit that is as strict as the specification allows: registers take one width only, commands change
+//! one bit, nothing is forgotten unless an invalidation says so, the queue advances only while software waits.
+
+mod remap;
+
+use super::memory::Memory;
+use super::walk::{Context, Features, Translation};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use weir_iommu::environment::{Clock, Registers};
+
+const TE: u32 = 1 << 31;
+const SRTP: u32 = 1 << 30;
+const WBF: u32 = 1 << 27;
+const QIE: u32 = 1 << 26;
+const IRE: u32 = 1 << 25;
+const SIRTP: u32 = 1 << 24;
+const CFI: u32 = 1 << 23;
+
+/// Offset of the fault records.
+pub(crate) const RECORDS: usize = 0x220;
+/// QEMU's values: 16-bit domain ids, 3 and 4 levels, 48 bits, large pages, page-selective up to 2^18, draining.
+pub(crate) const CAP: u64 = 0x00d2_008c_222f_0606;
+/// Queue, interrupt remapping, extended mode, coherent.
+pub(crate) const ECAP: u64 = 0x00f0_0f5b;
+pub(crate) const COHERENT: u64 = 1;
+pub(crate) const SNOOP_CONTROL: u64 = 1 << 7;
+pub(crate) const CACHING_MODE: u64 = 1 << 7;
+pub(crate) const WRITE_BUFFER: u64 = 1 << 4;
+
+/// What goes wrong on purpose.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sabotage {
+    /// Command bits that are never acknowledged.
+    pub(crate) deaf_to: u32,
+    /// Bits of FSTS to raise instead of processing descriptor number n (1 = the next).
+    pub(crate) queue_error: Option<(u32, u32)>,
+    /// The queue stands still.
+    pub(crate) is_stuck: bool,
+}
+
+/// What the unit was asked, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Command(u32),
+    Descriptor([u64; 2]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct CachedPage {
+    domain: u16,
+    first: u64,
+    translation: Option<Translation>,
+}
+
+impl CachedPage {
+    fn order(&self) -> u32 {
+        self.translation.map_or(0, |translation| translation.order)
+    }
+}
+
+/// A table a walk went through: it stands for 2^`order` pages from `first` on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct CachedTable {
+    domain: u16,
+    first: u64,
+    order: u32,
+    frame: u64,
+}
+
+/// The model's inside; tests reach in.
+pub(crate) struct State {
+    id: usize,
+    pub(crate) cap: u64,
+    pub(crate) ecap: u64,
+    pub(crate) memory: Memory,
+    pub(crate) status: u32,
+    pub(crate) sabotage: Sabotage,
+    pub(crate) events: Vec<Event>,
+    pub(crate) fault_status: u32,
+    pub(crate) records: Vec<u128>,
+    pub(crate) now_us: u64,
+    pub(crate) protected_memory: u32,
+    pub(crate) fault_event: [u32; 4],
+    next_record: usize,
+    root_register: u64,
+    root: u64,
+    irta_register: u64,
+    irta: u64,
+    queue: u64,
+    head: u64,
+    tail: u64,
+    contexts: BTreeMap<u16, Result<Context, (u8, bool)>>,
+    pages: Vec<CachedPage>,
+    structures: BTreeSet<CachedTable>,
+    interrupts: BTreeMap<u16, u128>,
+}
+
+/// A handle; clones are the same unit. One is its registers, one its clock, one the test's.
+#[derive(Clone)]
+pub(crate) struct Model(pub(crate) Rc<RefCell<State>>);
+
+impl Model {
+    pub(crate) fn new(cap: u64, ecap: u64) -> Self {
+        let memory = Memory::new(ecap & COHERENT != 0, cap & WRITE_BUFFER != 0);
+        Self::with_memory(0, cap, ecap, memory)
+    }
+
+    /// Unit number `id`; `memory` must suit `cap` and `ecap`.
+    pub(crate) fn with_memory(id: usize, cap: u64, ecap: u64, memory: Memory) -> Self {
+        let records = vec![0; (cap >> 40 & 0xff) as usize + 1];
+        Model(Rc::new(RefCell::new(State {
+            id,
+            cap,
+            ecap,
+            memory,
+            status: 0,
+            sabotage: Sabotage::default(),
+            events: Vec::new(),
+            fault_status: 0,
+            records,
+            now_us: 0,
+            protected_memory: 0,
+            fault_event: [1 << 31, 0, 0, 0],
+            next_record: 0,
+            root_register: 0,
+            root: 0,
+            irta_register: 0,
+            irta: 0,
+            queue: 0,
+            head: 0,
+            tail: 0,
+            contexts: BTreeMap::new(),
+            pages: Vec::new(),
+            structures: BTreeSet::new(),
+            interrupts: BTreeMap::new(),
+        })))
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.0.borrow().memory.clone()
+    }
+
+    pub(crate) fn sabotage(&self, sabotage: Sabotage) {
+        self.0.borrow_mut().sabotage = sabotage;
+    }
+
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.borrow_mut().events)
+    }
+
+    /// A device reads or writes one word: where it lands.
+    pub(crate) fn dma(&self, requester: u16, iova: u64, is_write: bool) -> Option<u64> {
+        self.0.borrow_mut().dma(requester, iova, is_write)
+    }
+
+    /// A device writes a message: vector and destination of the interrupt.
+    pub(crate) fn message(&self, requester: u16, address: u64) -> Option<(u8, u32)> {
+        self.0.borrow_mut().message(requester, address)
+    }
+
+    /// The unit as firmware left it: translating with a root table at `root`, queue on.
+    pub(crate) fn left_on_by_firmware(&self, root: u64, queue: u64) {
+        let mut state = self.0.borrow_mut();
+        state.status = TE | QIE;
+        (state.root_register, state.root, state.queue) = (root, root & !0xfff, queue);
+    }
+}
+
+impl Clock for Model {
+    fn now_us(&self) -> u64 {
+        let mut state = self.0.borrow_mut();
+        state.now_us += 10;
+        state.now_us
+    }
+
+    fn spin(&self) {
+        self.0.borrow_mut().advance_queue();
+    }
+}
+
+impl Registers for Model {
+    fn bytes(&self) -> usize {
+        0x1000
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        let state = self.0.borrow();
+        match offset {
+            0x1c => state.status,
+            0x34 => state.fault_status,
+            0x64 => state.protected_memory,
+            _ => panic!("32-bit read at {offset:#x}"),
+        }
+    }
+
+    fn read64(&self, offset: usize) -> u64 {
+        let state = self.0.borrow();
+        match offset {
+            0x08 => state.cap,
+            0x10 => state.ecap,
+            0x20 => state.root_register,
+            0x80 => state.head,
+            0x88 => state.tail,
+            _ => {
+                let record = state.records[(offset - RECORDS) / 16];
+                (record >> (offset % 16 * 8)) as u64
+            }
+        }
+    }
+
+    fn write32(&mut self, offset: usize, value: u32) {
+        let mut state = self.0.borrow_mut();
+        match offset {
+            0x18 => state.command(value),
+            0x34 => state.clear_faults(value),
+            0x38 | 0x3c | 0x40 | 0x44 => state.fault_event[(offset - 0x38) / 4] = value,
+            0x64 => state.protected_memory = value >> 31 | value & 1 << 31,
+            _ => panic!("32-bit write at {offset:#x}"),
+        }
+    }
+
+    fn write64(&mut self, offset: usize, value: u64) {
+        let mut state = self.0.borrow_mut();
+        match offset {
+            0x20 => state.root_register = value,
+            0x88 => state.tail = value,
+            0x90 => {
+                assert_eq!(state.status & QIE, 0, "queue moved while on");
+                assert_eq!(value & 0xfff, 0, "one frame of 128-bit descriptors");
+                (state.queue, state.head) = (value, 0);
+            }
+            0xb8 => state.irta_register = value,
+            _ => state.clear_record(offset, value),
+        }
+    }
+}
+
+impl State {
+    fn features(&self) -> Features {
+        Features {
+            sagaw: self.cap >> 8 & 0x1f,
+            large_pages: self.cap >> 34 & 3,
+            has_snoop_control: self.ecap & SNOOP_CONTROL != 0,
+            host_bits: 46,
+            input_bits: (self.cap >> 16 & 0x3f) as u32 + 1,
+            domain_id_bits: 4 + 2 * (self.cap & 7) as u32,
+            has_caching_mode: self.has_caching_mode(),
+        }
+    }
+
+    fn has_caching_mode(&self) -> bool {
+        self.cap & CACHING_MODE != 0
+    }
+
+    fn command(&mut self, value: u32) {
+        const ONE_SHOT: u32 = SRTP | WBF | SIRTP;
+        let changed = (self.status ^ value) & !(ONE_SHOT | 1 << 29);
+        assert!(changed.count_ones() + (value & ONE_SHOT).count_ones() <= 1, "several commands: {value:#x}");
+        self.events.push(Event::Command(value));
+        let heard = value & !self.sabotage.deaf_to;
+        if heard & SRTP != 0 {
+            assert_eq!(self.root_register >> 10 & 3, 0, "legacy mode");
+            self.root = self.root_register & !0xfff;
+        }
+        if heard & SIRTP != 0 {
+            self.irta = self.irta_register;
+        }
+        if heard & WBF != 0 {
+            assert_ne!(self.cap & WRITE_BUFFER, 0, "write buffer flushed where there is none");
+            self.memory.drain_write_buffer();
+        }
+        if value & WBF != 0 && heard & WBF == 0 {
+            self.status |= WBF;
+        }
+        let switches = TE | QIE | IRE | CFI;
+        let deaf = self.sabotage.deaf_to;
+        self.status = self.status & (!switches | deaf) | value & switches & !deaf | heard & (SRTP | SIRTP);
+    }
+
+    fn clear_faults(&mut self, value: u32) {
+        self.fault_status &= !(value & 0x71);
+    }
+
+    fn clear_record(&mut self, offset: usize, value: u64) {
+        assert!(offset >= RECORDS && offset % 16 == 8, "64-bit write at {offset:#x}");
+        assert_eq!(value, 1 << 63, "clears F and nothing else");
+        self.records[(offset - RECORDS) / 16] &= !(1 << 127);
+        if self.records.iter().all(|record| record >> 127 == 0) {
+            self.fault_status &= !2;
+        }
+    }
+
+    fn advance_queue(&mut self) {
+        let is_dead = self.sabotage.is_stuck || self.fault_status & 0x70 != 0;
+        if self.status & QIE == 0 || is_dead || self.head == self.tail {
+            return;
+        }
+        if let Some((bits, nth)) = self.sabotage.queue_error.take() {
+            if nth == 1 {
+                self.fault_status |= bits;
+                return;
+            }
+            self.sabotage.queue_error = Some((bits, nth - 1));
+        }
+        let at = self.queue + self.head;
+        let descriptor = [self.memory.cpu_view(at), self.memory.cpu_view(at + 8)];
+        self.head = (self.head + 16) % 4096;
+        self.events.push(Event::Descriptor(descriptor));
+        self.execute(descriptor);
+    }
+
+    fn execute(&mut self, [low, high]: [u64; 2]) {
+        let domain = (low >> 16) as u16;
+        match (low & 0xf, low >> 4 & 3) {
+            (1, 1) => self.contexts.clear(),
+            (1, 3) => {
+                assert_eq!((low & !0x0000_ffff_ffff_003f, high), (0, 0), "no function mask");
+                let requester = (low >> 32) as u16;
+                let is_of = |context: &Result<Context, _>| {
+                    context.map_or(0, |context: Context| context.domain) == domain
+                };
+                if self.contexts.get(&requester).is_some_and(is_of) {
+                    self.contexts.remove(&requester);
+                }
+            }
+            (2, 1) => self.forget(None, None),
+            (2, 2) => self.forget(Some(domain), None),
+            (2, 3) => {
+                let (order, page) = (high & 0x3f, high >> 12);
+                assert!(order <= self.cap >> 48 & 0x3f, "address mask beyond CAP.MAMV");
+                assert_eq!((page % (1 << order), high & 0xfc0), (0, 0));
+                self.forget(Some(domain), Some(page..page + (1 << order)));
+            }
+            (4, 0) => self.interrupts.clear(),
+            (4, 1) => {
+                assert_eq!(low >> 27 & 0x1f, 0);
+                self.interrupts.remove(&((low >> 32) as u16));
+            }
+            (5, 2) => self.memory.write_by_unit(high, (low >> 32) as u32),
+            _ => panic!("descriptor {low:#x} {high:#x}"),
+        }
+    }
+}
