@@ -6,9 +6,11 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use weir_hal::Iova;
+use weir_nic::{Nic, RxQueue, TxQueue};
+use weir_rt::hal::Function;
 use weir_rt::log;
 
-use crate::{Failure, Nic};
+use crate::{Failure, Port};
 
 const PATTERN: u64 = 0x5745_4952_2d63_616e;
 const WORDS: usize = 256;
@@ -39,15 +41,18 @@ const SENT_BYTES: u16 = 60;
 
 /// Starts the device with wrong descriptors: it sends what it can read at once, and writes the first frames that
 /// arrive over the same places.
-pub(crate) fn attack(nic: &mut Nic) -> Result<Canary, Failure> {
+pub(crate) fn attack<N: Nic<Device = Function>>(port: &mut Port<N>) -> Result<Canary, Failure>
+where
+    Failure: From<N::Error>,
+{
     let canary = Canary::new();
     // With an empty pool the receive ring starts empty, so the wrong descriptors are the first of it.
-    let bufs: Vec<_> = core::iter::from_fn(|| nic.pool.take()).collect();
-    nic.start()?;
-    bufs.into_iter().for_each(|buf| nic.pool.put(buf));
+    let bufs: Vec<_> = core::iter::from_fn(|| port.pool.take()).collect();
+    port.start()?;
+    bufs.into_iter().for_each(|buf| port.pool.put(buf));
     for place in [canary.address(), KERNEL] {
-        let is_given = nic.rx.offer_wrong_address(&mut nic.pool, place)?
-            && nic.tx.send_wrong_address(&mut nic.pool, place, SENT_BYTES)?;
+        let is_given = port.rx.offer_wrong_address(&mut port.pool, place)?
+            && port.tx.send_wrong_address(&mut port.pool, place, SENT_BYTES)?;
         log!("bad-descriptor: device told to read and write {place}, given: {is_given}");
     }
     Ok(canary)
