@@ -44,10 +44,10 @@ const CHECKED: u64 = GOOD | ERRORS;
 #[inline]
 pub(crate) fn arrived(word: u64) -> Result<Option<u16>, Violation> {
     let rx = RxWord::from_bits(word);
-    if !rx.is_done() {
-        return Ok(None);
+    if word & CHECKED == GOOD {
+        return Ok(Some(rx.len()));
     }
-    if word & CHECKED != GOOD { Err(Violation::Status { word }) } else { Ok(Some(rx.len())) }
+    if rx.is_done() { Err(Violation::Status { word }) } else { Ok(None) }
 }
 
 /// Transmit.

@@ -59,7 +59,7 @@ impl Chip for I82574 {
         regs.write(TX + queue::CONTROL, control)?;
         regs.write(TARC0, regs.read::<u32>(TARC0)? | TARC_ENABLED)?;
         regs.write(TIPG, GAPS)?;
-        let tctl = Tctl::new().with_is_enabled(true).with_pads_short(true);
+        let tctl = regs.read::<Tctl>(TCTL)?.with_is_enabled(true).with_pads_short(true);
         regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x3f))
     }
 

@@ -38,6 +38,14 @@ pub trait Chip: Send + 'static {
     /// `Gone`.
     fn mask_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error>;
 
+    /// Makes the PHY negotiate a link, where it does not by itself after a reset.
+    ///
+    /// # Errors
+    /// `Gone`, `TimedOut`.
+    fn start_link<M: Mmio>(_regs: &Registers<M>, _clock: &impl Clock) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Sets up the receive queue, except base, length, head and tail. Returns when the queue takes descriptors.
     ///
     /// # Errors

@@ -65,7 +65,9 @@ pub struct Ctrl {
     __: bool,
     /// No new requests to memory.
     pub is_master_disabled: bool,
-    #[bits(3)]
+    /// 82576: holds the link in reset.
+    pub holds_link: bool,
+    #[bits(2)]
     __: u8,
     /// Set link up.
     pub set_link_up: bool,

@@ -31,10 +31,10 @@ const CHECKED: u64 = GOOD | RxWord::new().with_has_data_error(true).into_bits();
 #[inline]
 pub(crate) fn arrived(word: u64) -> Result<Option<u16>, Violation> {
     let rx = RxWord::from_bits(word);
-    if !rx.is_done() {
-        return Ok(None);
+    if word & CHECKED == GOOD {
+        return Ok(Some(rx.len()));
     }
-    if word & CHECKED != GOOD { Err(Violation::Status { word }) } else { Ok(Some(rx.len())) }
+    if rx.is_done() { Err(Violation::Status { word }) } else { Ok(None) }
 }
 
 /// Transmit.

@@ -27,6 +27,28 @@ pub(crate) const IVAR_MISC: u64 = 0x1740;
 pub(crate) const EITR: u64 = 0x1680;
 pub(crate) const VECTORS: u64 = 25;
 
+/// PHY access.
+pub(crate) const MDIC: u64 = 0x0020;
+
+/// PHY access (82576 §8.2.4 "MDI Control").
+#[bitfield(u32)]
+pub(crate) struct Mdic {
+    pub(crate) data: u16,
+    #[bits(5)]
+    pub(crate) register: u8,
+    #[bits(5)]
+    pub(crate) phy: u8,
+    /// 1: write, 2: read.
+    #[bits(2)]
+    pub(crate) operation: u8,
+    /// The device is done.
+    pub(crate) is_ready: bool,
+    __: bool,
+    pub(crate) has_failed: bool,
+    __: bool,
+}
+const _: () = assert!(Mdic::REGISTER_OFFSET == 16 && Mdic::PHY_OFFSET == 21 && Mdic::IS_READY_OFFSET == 28);
+
 /// A receive queue's buffers (82576 §8.10.2 "Split and Replication Receive Control").
 #[bitfield(u32)]
 pub(crate) struct SplitControl {

@@ -48,6 +48,8 @@ pub struct Gigabit {
     config: ConfigSpace,
     has_bus_master: bool,
     has_cable: bool,
+    /// The PHY has negotiated a link; the 82574L's does by itself.
+    has_negotiated: bool,
     is_gone: bool,
     /// Registers that hold what was written; the others are made up when read.
     registers: BTreeMap<u64, u32>,
@@ -72,6 +74,7 @@ impl Gigabit {
             map,
             has_bus_master: false,
             has_cable: true,
+            has_negotiated: false,
             is_gone: false,
             registers: BTreeMap::new(),
             cause: 0,

@@ -5,6 +5,10 @@ use super::{Gigabit, Kind, MAC};
 const CTRL: u64 = 0x0000;
 const STATUS: u64 = 0x0008;
 const EECD: u64 = 0x0010;
+const MDIC: u64 = 0x0020;
+/// MDI control: phy 1, register 0, write, "restart auto-negotiation"; and "ready".
+const NEGOTIATE: u32 = 1 << 21 | 1 << 26 | 1 << 9;
+const READY: u32 = 1 << 28;
 const IMC: u64 = 0x00d8;
 pub(super) const RCTL: u64 = 0x0100;
 const TCTL: u64 = 0x0400;
@@ -74,6 +78,9 @@ impl Gigabit {
         let junk = u32::from_le_bytes([1, 2, 3, 0x80]);
         self.registers = [(RAL, u32::from_le_bytes([a, b, c, d])), (RAL + 4, high), (RAL + 12, junk)].into();
         (self.cause, self.unmasked) = (0, 0);
+        self.has_negotiated = self.behaviour.kind == Kind::I82574;
+        // The 82576 holds its link in reset (CTRL bit 3).
+        self.registers.insert(CTRL, if self.has_negotiated { 0 } else { 1 << 3 });
     }
 
     pub(super) fn register(&self, offset: u64) -> u32 {
@@ -121,7 +128,8 @@ impl Gigabit {
     }
 
     fn has_link(&self) -> bool {
-        self.has_cable && self.register(CTRL) & 1 << 6 != 0
+        let ctrl = self.register(CTRL);
+        self.has_cable && self.has_negotiated && ctrl & 1 << 6 != 0 && ctrl & 1 << 3 == 0
     }
 
     /// The receive queue's cause occurred.
@@ -159,6 +167,7 @@ impl Gigabit {
         match offset {
             STATUS => 1 | u32::from(self.has_link()) << 1 | u32::from(ctrl & 4 == 0) << 19,
             EECD => 1 << 9,
+            MDIC => self.register(MDIC) | READY,
             _ if offset == self.map.cause => self.cause,
             _ if offset == self.map.unmask => self.unmasked,
             _ if STATISTICS.contains(&offset) => self.registers.insert(offset, 0).unwrap_or(0),
@@ -182,6 +191,7 @@ impl Gigabit {
 
     fn write_plain(&mut self, offset: u64, value: u32) {
         self.registers.insert(offset, value);
+        self.has_negotiated |= offset == MDIC && value & NEGOTIATE == NEGOTIATE && value >> 16 & 0x1f == 0;
         if offset == self.map.rx + TAIL {
             self.kicks[0] += 1;
         }
