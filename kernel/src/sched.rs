@@ -223,6 +223,14 @@ impl Sched {
         self.queue(cpu).is_granted = false;
     }
 
+    /// Adds to every counter of time what has passed up to now.
+    pub(crate) fn settle(&mut self) {
+        for cpu in 0..cpus::count() {
+            let current = self.queue(cpu).current.clone();
+            account(self, cpu, current.as_deref());
+        }
+    }
+
     /// Whether a CPU is granted, and how many threads have it as home.
     pub(crate) fn cpu_state(&self, cpu: u32) -> (bool, u32) {
         let queue = &self.queues[cpu as usize];

@@ -11,11 +11,15 @@ use weir_rt::{Device, Process, System, log};
 use crate::launch::LaunchError;
 
 /// Every function, in bus order.
-pub(crate) struct Devices(Vec<Device>);
+pub(crate) struct Devices {
+    devices: Vec<Device>,
+    /// The manifest's `unsafe_no_iommu`.
+    accept_unconfined: bool,
+}
 
 impl Devices {
     /// Opens them all. Where the kernel refuses, the console still comes up, and says so.
-    pub(crate) fn open(system: System) -> Devices {
+    pub(crate) fn open(system: System, accept_unconfined: bool) -> Devices {
         let mut devices = Vec::new();
         loop {
             match Device::open(&system, devices.len() as u64) {
@@ -24,7 +28,7 @@ impl Devices {
                     if error != Error::NotFound {
                         log!("only {} PCI functions are usable: {error}", devices.len());
                     }
-                    return Devices(devices);
+                    return Devices { devices, accept_unconfined };
                 }
             }
         }
@@ -33,7 +37,7 @@ impl Devices {
     /// What they are and who owns them.
     pub(crate) fn infos(&self) -> Vec<DeviceInfo> {
         // An open handle's query cannot fail; a default keeps positions equal if it did.
-        self.0.iter().map(|device| device.info().unwrap_or_default()).collect()
+        self.devices.iter().map(|device| device.info().unwrap_or_default()).collect()
     }
 
     /// Makes `process` the owner of the function that `grant` names.
@@ -41,11 +45,9 @@ impl Devices {
         let (name, selection) = (grant.name.clone(), Selection(grant.select));
         match position(&self.infos(), grant.select) {
             None => Err(LaunchError::NoDevice { name, selection }),
-            Some(position) => self.0[position].assign(process).map_err(|error| LaunchError::Device {
-                name,
-                selection,
-                error,
-            }),
+            Some(position) => self.devices[position]
+                .assign(process, self.accept_unconfined)
+                .map_err(|error| LaunchError::Device { name, selection, error }),
         }
     }
 }

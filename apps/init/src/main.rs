@@ -24,7 +24,7 @@ mod supervisor;
 use weir_abi::manifest::Manifest;
 use weir_abi::page::IommuMode;
 use weir_abi::{Error, bundle};
-use weir_rt::{Env, System, kernel_page, log};
+use weir_rt::{Env, kernel_page, log};
 
 use crate::supervisor::Supervisor;
 
@@ -33,6 +33,8 @@ weir_rt::entry!(main);
 /// Why the supervisor cannot begin.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum BootError {
+    #[error("started as an application; it is the supervisor")]
+    NotSupervisor,
     #[error("the boot bundle cannot be mapped: {0}")]
     Bundle(Error),
     #[error("the boot bundle holds no manifest")]
@@ -43,8 +45,8 @@ enum BootError {
     Kernel(#[from] Error),
 }
 
-fn main(_: Env) -> Result<(), BootError> {
-    let system = System;
+fn main(env: Env) -> Result<(), BootError> {
+    let system = env.system().ok_or(BootError::NotSupervisor)?;
     let files = system.bundle().map_err(BootError::Bundle)?;
     let encoded = bundle::find(files, bundle::MANIFEST).ok_or(BootError::NoManifest)?;
     let manifest: Manifest = postcard::from_bytes(encoded).map_err(|_| BootError::BadManifest)?;

@@ -52,7 +52,7 @@ impl Supervisor {
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
-            devices: Devices::open(system),
+            devices: Devices::open(system, manifest.unsafe_no_iommu),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
             console: Console::new(system),

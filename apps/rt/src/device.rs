@@ -3,8 +3,8 @@
 //! **Invariant: device registers are never a Rust reference; [`Registers`] gives an address for volatile use.**
 
 use weir_abi::call::{
-    DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF, DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ, DEVICE_CONTROL,
-    DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
+    ASSIGN_UNCONFINED, DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF, DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ,
+    DEVICE_CONTROL, DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
 };
 use weir_abi::device::DeviceInfo;
 use weir_abi::{Error, Handle};
@@ -50,13 +50,15 @@ impl Device {
         Device(Owned::new(handle))
     }
 
-    /// Makes `process` its one owner, and gives the handle there: `device_assign`.
+    /// Makes `process` its one owner, and gives the handle there: `device_assign`. `accept_unconfined` takes a
+    /// function that no IOMMU confines.
     ///
     /// # Errors
     /// `Busy`, `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
-    pub fn assign(&self, process: &Process) -> Result<Handle, Error> {
+    pub fn assign(&self, process: &Process, accept_unconfined: bool) -> Result<Handle, Error> {
+        let flags = if accept_unconfined { ASSIGN_UNCONFINED } else { 0 };
         // SAFETY: a handle in another process concerns no memory of this one.
-        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.handle().0, 0, 0, 0, 0]) }.map(Handle)
+        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.handle().0, flags, 0, 0, 0]) }.map(Handle)
     }
 
     /// Takes it away from its owner: `device_revoke`.

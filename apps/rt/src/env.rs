@@ -15,11 +15,13 @@ use crate::call::call;
 use crate::cores::Core;
 use crate::device::Device;
 use crate::memory::{Access, Mapping, Memory};
+use crate::system::System;
 
 /// The environment of this application.
 #[derive(Debug)]
 pub struct Env {
     start: Start,
+    system: Option<System>,
 }
 
 /// Why a grant could not be taken.
@@ -59,9 +61,16 @@ impl Env {
     pub(crate) fn decode(block: &[u8]) -> Option<Env> {
         if block.is_empty() {
             let (name, args, grants) = (String::from("init"), Vec::new(), Vec::new());
-            return Some(Env { start: Start { name, args, restarts: 0, grants } });
+            let start = Start { name, args, restarts: 0, grants };
+            return Some(Env { start, system: Some(System::of_supervisor()) });
         }
-        Some(Env { start: postcard::from_bytes(block).ok()? })
+        Some(Env { start: postcard::from_bytes(block).ok()?, system: None })
+    }
+
+    /// The right to rule the machine, which the supervisor has: the process that no process started.
+    #[must_use]
+    pub fn system(&self) -> Option<System> {
+        self.system
     }
 
     /// The application's name.
@@ -184,7 +193,9 @@ mod tests {
     fn decodes_what_the_supervisor_encodes() {
         let env = env(&[]);
         assert_eq!((env.name(), env.args()[0].as_str(), env.restarts()), ("echo", "10.0.0.2", 3));
-        assert!(Env::decode(&[]).unwrap().args().is_empty());
+        assert!(env.system().is_none());
+        let supervisor = Env::decode(&[]).unwrap();
+        assert!(supervisor.args().is_empty() && supervisor.system().is_some());
         assert!(Env::decode(&[0xff; 20]).is_none());
     }
 

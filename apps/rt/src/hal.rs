@@ -10,12 +10,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::device::DeviceInfo;
 use weir_abi::layout::PAGE_BYTES;
+use weir_abi::page::IommuMode;
 use weir_hal::{DmaMemory, Error, Iova, MappedMmio};
 
 use crate::call::to_usize;
 use crate::device::{Control, Device};
 use crate::event::Event;
 use crate::memory::{Mapping, Memory};
+
+use crate::kernel_page::kernel_page;
 use crate::{clock, interrupt};
 
 /// A granted PCI function.
@@ -134,15 +137,26 @@ pub struct Window;
 
 impl weir_hal::DmaWindow for Window {
     fn allocate(&self, bytes: usize) -> Result<DmaMemory, Error> {
-        let mapping: Mapping = Memory::create(bytes as u64)
-            .and_then(|memory| memory.map_with(0, MAP_READ | MAP_WRITE | MAP_DMA))
-            .map_err(error)?;
+        let mapping = map_for_devices(bytes as u64).map_err(error)?;
+        let iova = mapping.io_address().map_err(error)?;
         let (start, bytes) = (mapping.address(), to_usize(mapping.bytes()));
         let base = NonNull::new(start as *mut u8).ok_or(Error::Hardware)?;
         // SAFETY: zeroed and mapped until `mapping`, the keeper, is dropped; the keeper gives no access and the
-        // `Memory` handle is closed, so this value is the only way; I/O address = address in the window.
-        Ok(unsafe { DmaMemory::new(base, Iova(start), bytes, Arc::new(mapping)) })
+        // `Memory` handle is closed, so this value is the only way; the kernel says what devices use.
+        Ok(unsafe { DmaMemory::new(base, Iova(iova), bytes, Arc::new(mapping)) })
     }
+}
+
+/// Zeroed memory in the window. Where nothing confines the devices they use physical addresses, and the memory
+/// must be one run.
+fn map_for_devices(bytes: u64) -> Result<Mapping, weir_abi::Error> {
+    let is_confined = IommuMode::from_number(kernel_page().iommu_mode) != IommuMode::Off;
+    let memory = if is_confined {
+        Memory::create(bytes)
+    } else {
+        Memory::create_contiguous(bytes.max(PAGE_BYTES).next_power_of_two())
+    };
+    memory?.map_with(0, MAP_READ | MAP_WRITE | MAP_DMA)
 }
 
 /// The kernel's clock.

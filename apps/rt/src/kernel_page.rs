@@ -8,7 +8,7 @@ use weir_abi::page::{KernelPage, MAGIC};
 #[must_use]
 pub fn kernel_page() -> &'static KernelPage {
     // SAFETY: the kernel maps it, readable, into every process for its whole life (`layout::KERNEL_PAGE`), and
-    // what it changes there are atomics. `check` refused to start where it is not there.
+    // what it changes there are atomics. `start` ends a program that finds another page there.
     unsafe { &*(KERNEL_PAGE as *const KernelPage) }
 }
 

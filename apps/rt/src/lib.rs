@@ -18,7 +18,8 @@
 //!
 //! Reading order: [`start`] · [`call`] · [`handle`] · one module per kernel object ([`process`], [`thread`],
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
-//! [`clock`] · [`env`] · [`poll`] · [`hal`] (what driver libraries need) · `heap` · `tls` · [`panic`].
+//! [`clock`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
+//! libraries need) · `heap` · `tls` · [`panic`](mod@panic).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -7,7 +7,8 @@
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use weir_abi::call::{
-    MAP_EXECUTE, MAP_READ, MAP_WRITE, MEMORY_CONTIGUOUS, MEMORY_CREATE, MEMORY_INFO, MEMORY_MAP, MEMORY_UNMAP,
+    MAP_EXECUTE, MAP_READ, MAP_WRITE, MEMORY_CONTIGUOUS, MEMORY_CREATE, MEMORY_INFO, MEMORY_IO_ADDRESS,
+    MEMORY_MAP, MEMORY_UNMAP,
 };
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::{Error, Handle};
@@ -129,6 +130,15 @@ impl Mapping {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Where this process's devices see it, if it was mapped for DMA: `memory_io_address`.
+    ///
+    /// # Errors
+    /// `BadAddress` where it was not.
+    pub fn io_address(&self) -> Result<u64, Error> {
+        // SAFETY: a query.
+        unsafe { call(MEMORY_IO_ADDRESS, [Handle::SELF.0, self.address, 0, 0, 0, 0]) }
     }
 
     /// Copies `data` to `offset`; `None` where that does not fit.

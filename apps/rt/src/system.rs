@@ -24,9 +24,12 @@ pub const REPORTS: u64 = 1;
 /// Most bytes of one `console_write`.
 const CONSOLE_WRITE_BYTES: usize = 4096;
 
-/// The right to rule the machine. Every process can name it; the kernel answers only the supervisor.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+/// The right to rule the machine.
+///
+/// **Invariant: exists in the supervisor only** ([`crate::Env::system`]), where the handles that its calls name
+/// mean what they should.
+#[derive(Clone, Copy, Debug)]
+pub struct System(());
 
 /// A record that `system_info` gives.
 pub trait Record: FromBytes {
@@ -48,6 +51,11 @@ records! {
 }
 
 impl System {
+    /// For the supervisor's [`crate::Env`].
+    pub(crate) fn of_supervisor() -> System {
+        System(())
+    }
+
     /// Record `index` of its kind: `system_info`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::{Verdict, ensure};
 const REGISTER_BYTES: usize = 32;
 const STATE_BYTES: usize = 16 * REGISTER_BYTES;
 const ROUNDS: u64 = 300;
-const SPINS: u64 = 2_000;
+const SPINS: u64 = 500;
 
 /// Sixteen registers' contents.
 #[repr(C, align(32))]

@@ -7,8 +7,8 @@
 //!
 //! Modern PCI devices with split rings. Not here: legacy devices, packed rings, offloads, several queue pairs.
 //!
-//! Reading order: [`regs`], [`capability`], [`features`] · [`device`] (transport, negotiation) · [`desc`],
-//! [`queue`] (the ring) · [`net`] (the network device).
+//! Reading order: `regs`, `capability`, `features` · `device` (transport, negotiation) · `desc`,
+//! `queue` (the ring) · [`net`] (the network device).
 //!
 //! Glossary: *available* = offered to the device; *used* = given back by it; *kick* = a doorbell write that
 //! tells the device to look.

@@ -39,7 +39,7 @@ pub const PROCESS_INFO: u64 = 0x1004;
 /// `process_watch(process, event)` — signals `event` when the process ends (at once if it has ended).
 ///
 /// One watcher per process; a new one replaces the old; `event` 0 removes it. Needs `READ` on the process,
-/// `WRITE` on the event.
+/// `WRITE` on the event. Errors: `BadArgument` (its own process: the place is its supervisor's).
 pub const PROCESS_WATCH: u64 = 0x1005;
 
 /// `thread_create(process, entry, stack, argument0, argument1, core) -> thread` — starts a thread.

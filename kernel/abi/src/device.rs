@@ -39,7 +39,7 @@ pub struct DeviceInfo {
     pub header_type: u8,
     /// Interrupt messages it can send: MSI-X table entries, else MSI vectors, else 0.
     pub interrupts: u16,
-    /// [`DeviceInfo::HAS_FLR`] and the other flags.
+    /// [`DeviceInfo::HAS_RESET`] and the other flags.
     pub flags: u32,
     /// Isolation group: functions with equal numbers can reach each other past the IOMMU.
     pub group: u32,
@@ -52,8 +52,8 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
-    /// Has function-level reset.
-    pub const HAS_FLR: u32 = 1 << 0;
+    /// Can be reset without any other function.
+    pub const HAS_RESET: u32 = 1 << 0;
     /// An IOMMU unit covers it.
     pub const HAS_IOMMU: u32 = 1 << 1;
     /// Uses MSI-X (otherwise MSI).

@@ -78,10 +78,12 @@ pub(crate) fn set_up_timer() {
     TICKS_PER_MS.call_once(|| {
         const SAMPLE_MS: u64 = 10;
         write(Register::TimerInitial, u32::MAX);
+        let (start, first) = time::tight_pair(|| read(Register::TimerCurrent));
         time::spin_us(SAMPLE_MS * 1000);
-        let passed = u32::MAX - read(Register::TimerCurrent);
+        let (end, last) = time::tight_pair(|| read(Register::TimerCurrent));
         write(Register::TimerInitial, 0);
-        (u64::from(passed) / SAMPLE_MS).max(1)
+        let ns = u128::from(time::ticks_to_ns(end - start)).max(1);
+        u64::try_from(u128::from(first - last) * 1_000_000 / ns).unwrap_or(u64::MAX).max(1)
     });
     write(Register::TimerEntry, u32::from(TIMER));
 }

@@ -158,6 +158,10 @@ impl Device {
         pci::number(self.function().address)
     }
 
+    fn has_reset(&self) -> bool {
+        pci().inventory.has_reset(self.index)
+    }
+
     fn is_owned_by(&self, process: &Process) -> bool {
         self.owner.lock().as_ref().is_some_and(|o| core::ptr::eq(&*o.process, process))
     }
@@ -179,6 +183,10 @@ impl Device {
         }
         if self.unit.is_none() && !accept_unconfined {
             return Err(Error::NoIommu);
+        }
+        if !self.has_reset() && !accept_unconfined {
+            // The next owner would find what this one left.
+            return Err(Error::NotIsolated);
         }
         self.check_group(process)?;
         self.reset()?;
@@ -227,10 +235,8 @@ impl Device {
     fn reset(&self) -> Result<(), Error> {
         let function = self.function();
         function.set_bus_master(&pci().ecam, false)?;
-        if function.has_flr() {
-            function.reset(&pci().ecam, &Clock)?;
-        } else {
-            log::warn!("{}: has no function-level reset: handed over as it is", function.address);
+        if self.has_reset() {
+            pci().inventory.reset(self.index, &pci().ecam, &Clock)?;
         }
         if let Some(table) = &self.msix {
             table.mask_all();
@@ -392,7 +398,7 @@ impl DeviceRef {
         let function = self.device.function();
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
-        set(function.has_flr(), DeviceInfo::HAS_FLR);
+        set(self.device.has_reset(), DeviceInfo::HAS_RESET);
         set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
         set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
@@ -471,7 +477,7 @@ impl DeviceRef {
             match operation {
                 call::DEVICE_BUS_MASTER_ON => Ok(function.set_bus_master(&pci().ecam, true)?),
                 call::DEVICE_BUS_MASTER_OFF => Ok(function.set_bus_master(&pci().ecam, false)?),
-                call::DEVICE_RESET if function.has_flr() => {
+                call::DEVICE_RESET if device.has_reset() => {
                     device.reset()?;
                     function.set_memory_decode(&pci().ecam, true)?;
                     device.program_again(owner)

@@ -285,7 +285,8 @@ impl Process {
         let handles = self.handles.lock().len();
         let mappings = self.space.lock().as_ref().map_or(0, Space::mappings);
         let devices = device::owned_by(self);
-        let sched = SCHED.lock();
+        let mut sched = SCHED.lock();
+        sched.settle();
         let population = self.population.get(&sched);
         let life = population.life.get();
         let entries = match life {

@@ -65,7 +65,11 @@ fn system() -> SystemInfo {
 fn cpu(index: u64) -> Result<CpuInfo> {
     let cpu = u32::try_from(index).ok().filter(|cpu| *cpu < cpus::count()).ok_or(Error::NotFound)?;
     let entries = cpus::entries(cpu);
-    let (is_granted, runnable) = SCHED.lock().cpu_state(cpu);
+    let (is_granted, runnable) = {
+        let mut sched = SCHED.lock();
+        sched.settle();
+        sched.cpu_state(cpu)
+    };
     Ok(CpuInfo {
         apic_id: cpus::apic_id(cpu),
         granted: is_granted.into(),

@@ -62,6 +62,9 @@ pub(super) fn info(call: &Call<'_>) -> Result {
 
 pub(super) fn watch(call: &Call<'_>) -> Result {
     let target: Ref<Process> = call.object(0, Rights::READ)?;
+    if target.is_same(call.process()) {
+        return Err(Error::BadArgument);
+    }
     target.watch(call.optional::<Ref<Event>>(1, Rights::WRITE)?);
     Ok(().into())
 }

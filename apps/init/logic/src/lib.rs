@@ -4,7 +4,7 @@
 //! bundle, from the console and from applications is believed only after it was checked.
 //!
 //! Reading order: [`program`] (which bytes of a program go where) · [`select`] (which device a manifest means) ·
-//! [`ending`] (how an application ended, and what follows) · [`backoff`] · [`counters`] · [`line`], [`command`]
+//! [`ending`] (how an application ended, and what follows) · [`backoff`] · [`counters`] · [`line`](mod@line), [`command`]
 //! (the console's input) · [`table`], [`show`] (its output) · [`report`] (the machine-readable lines).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]

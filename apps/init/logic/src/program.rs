@@ -62,7 +62,7 @@ pub enum ProgramError {
     /// ELF, but not a static position-independent program for x86-64.
     #[error("not a static position-independent x86-64 program")]
     WrongKind,
-    /// No segment, or more than [`SEGMENTS_MAX`].
+    /// No segment, or too many.
     #[error("{count} segments, allowed are 1 to {SEGMENTS_MAX}")]
     SegmentCount {
         /// How many it has.

@@ -73,7 +73,7 @@ pub fn devices(devices: &[DeviceInfo], owner: impl Fn(u32) -> String) -> String 
             &info.interrupts,
             &info.group,
             &flag(DeviceInfo::HAS_IOMMU, "yes"),
-            &flag(DeviceInfo::HAS_FLR, "flr"),
+            &flag(DeviceInfo::HAS_RESET, "reset"),
             &if info.owner == 0 { String::from("-") } else { owner(info.owner) },
             &info.faults,
         ]);

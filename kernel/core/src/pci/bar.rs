@@ -59,32 +59,32 @@ impl Bar {
 /// The BARs of a function by number; the upper half of a 64-bit one is `None`.
 pub type Bars = [Option<Bar>; ENDPOINT_BARS as usize];
 
-/// Finds the sizes of the first `count` BARs; every register reads the same afterwards as before. `command` is what
-/// the command register holds: it is not read back from the device.
+/// Finds the first `count` BARs and their sizes; every register reads the same afterwards as before. `command` is
+/// what the command register holds: it is not read back from the device.
 ///
 /// # Errors
 ///
-/// [`PciError::Malformed`] where what was read back is not a size or address a BAR can have.
-pub(super) fn size(config: Config, command: CommandRegister, count: u8) -> Result<Bars, PciError> {
+/// [`PciError::Malformed`] where a size or address that was read back is none a BAR can have; `bars` holds the others.
+pub(super) fn size(
+    config: Config,
+    command: CommandRegister,
+    count: u8,
+    bars: &mut Bars,
+) -> Result<(), PciError> {
     config.set_command(command.difference(CommandRegister::MEMORY_ENABLE | CommandRegister::IO_ENABLE));
-    let result = size_all(config, count);
-    config.set_command(command);
-    result
-}
-
-/// Sizes them all even after an error, so that no register is left out by a malformed one before it.
-fn size_all(config: Config, count: u8) -> Result<Bars, PciError> {
-    let mut bars = Bars::default();
-    let mut is_malformed = false;
+    let mut result = Ok(());
     let mut number = 0;
     while number < count {
         let is_last = number + 1 == count;
         let (bar, registers) = size_one(config, offset::BARS + 4 * u16::from(number), is_last);
-        is_malformed |= bar.is_err();
-        bars[usize::from(number)] = bar.unwrap_or(None);
+        match bar {
+            Ok(bar) => bars[usize::from(number)] = bar,
+            Err(error) => result = Err(error),
+        }
         number += registers;
     }
-    if is_malformed { Err(PciError::Malformed) } else { Ok(bars) }
+    config.set_command(command);
+    result
 }
 
 /// One BAR, and how many registers it takes.

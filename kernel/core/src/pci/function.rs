@@ -34,14 +34,14 @@ pub struct Function {
     pub header: Header,
     /// It is one of several in its device.
     pub is_multi_function: bool,
-    /// Memory and ports it decodes. Empty where [`Function::is_malformed`], and for a host bridge, whose decoding
-    /// cannot be turned off while somebody looks.
+    /// Memory and ports it decodes, as far as they make sense. Empty for a host bridge, whose decoding cannot be turned
+    /// off while somebody looks.
     pub bars: Bars,
     /// What it can do. Empty where [`Function::is_malformed`].
     pub capabilities: Capabilities,
     /// What it checks of the transfers that pass it, as it was set.
     pub acs: Option<AcsWord>,
-    /// It described itself wrongly: it is listed and kept quiet, and can do nothing else.
+    /// It described itself wrongly: it is listed, so that nobody is given a page that it decodes, and kept quiet.
     pub is_malformed: bool,
 }
 
@@ -93,7 +93,6 @@ impl Function {
         let command = function.quiet_header(config);
         if function.learn(config, command).is_err() {
             function.is_malformed = true;
-            (function.bars, function.capabilities) = Default::default();
         }
         function.quiet_capabilities(config);
         Some(function)
@@ -147,7 +146,7 @@ impl Function {
             Header::Bridge { .. } => bar::BRIDGE_BARS,
             Header::Other(_) => return Ok(()),
         };
-        self.bars = bar::size(config, command, bars)?;
+        bar::size(config, command, bars, &mut self.bars)?;
         self.capabilities = capability::read(config, &self.bars)?;
         Ok(())
     }

@@ -24,7 +24,7 @@ impl Inventory {
     /// # Errors
     ///
     /// [`PciError::OutOfRange`], [`PciError::NotPresent`] where there is no such function or memory BAR or it has no
-    /// address, [`PciError::HoldsInterruptTable`], [`PciError::SharesPage`].
+    /// address, [`PciError::Malformed`], [`PciError::HoldsInterruptTable`], [`PciError::SharesPage`].
     pub fn mappable(
         &self,
         index: usize,
@@ -34,6 +34,9 @@ impl Inventory {
         reserved: &[Range<PhysAddr>],
     ) -> Result<Range<PhysAddr>, PciError> {
         let function = self.functions.get(index).ok_or(PciError::NotPresent)?;
+        if function.is_malformed {
+            return Err(PciError::Malformed);
+        }
         let memory = function.bar_memory(bar).ok_or(PciError::NotPresent)?;
         let pages = pages_within(&whole_pages(&memory), offset, bytes).ok_or(PciError::OutOfRange)?;
         if function.interrupt_tables().any(|held| overlap(&held, &pages)) {

@@ -33,7 +33,7 @@ fn devices_read_well() {
         device: 0x1041,
         class: 0x02_0000,
         interrupts: 3,
-        flags: DeviceInfo::HAS_IOMMU | DeviceInfo::HAS_FLR,
+        flags: DeviceInfo::HAS_IOMMU | DeviceInfo::HAS_RESET,
         owner: 2,
         ..DeviceInfo::default()
     };

@@ -199,7 +199,6 @@ fn ranges_bound_what_is_reached() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "slow, and the modules have no unsafe code")]
 fn a_machine_full_of_functions_is_refused() {
     /// Answers everywhere with a multi-function endpoint.
     struct Everywhere;

@@ -132,7 +132,6 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    #[cfg_attr(miri, ignore = "slow, and the modules have no unsafe code")]
     fn noise_never_panics_or_loops(seed in any::<u64>(), is_fickle in any::<bool>()) {
         let noise = Noise::new(seed, is_fickle);
         let inventory = enumerate(&noise, &[RANGE]).unwrap();
@@ -148,7 +147,6 @@ proptest! {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "slow, and the modules have no unsafe code")]
 fn the_noise_is_worth_its_name() {
     // The property above would be empty if no function had the features that it is about.
     let mut seen = [0; 7];

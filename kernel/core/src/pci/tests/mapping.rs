@@ -80,3 +80,11 @@ fn a_bar_over_something_else_is_refused_where_it_is() {
     let memory = inventory([plain().memory(0, 0x1000, 0x1000)]);
     assert_eq!(memory.mappable(0, 0, 0, 0x1000, &kernel), Err(PciError::SharesPage));
 }
+
+#[test]
+fn a_malformed_function_is_not_mapped_but_keeps_others_out() {
+    let malformed = plain().memory(0, 0x100, 0xfe00_0000).msix(1, 7, 0);
+    let inventory = inventory([malformed, plain().memory(0, 0x100, 0xfe00_0800)]);
+    assert_eq!(inventory.mappable(0, 0, 0, 0x1000, &[]), Err(PciError::Malformed));
+    assert_eq!(inventory.mappable(1, 0, 0, 0x1000, &[]), Err(PciError::SharesPage));
+}
