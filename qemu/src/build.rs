@@ -24,19 +24,21 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The folder of the target directory, and the word people use.
+    /// The word people use.
     #[must_use]
-    pub fn folder(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Profile::Release => "release",
             Profile::Debug => "debug",
         }
     }
 
-    fn cargo_name(self) -> &'static str {
+    /// Cargo's name for it, and its folder: the kernel has an optimized profile of its own.
+    fn of(self, target: &str) -> (&'static str, &'static str) {
         match self {
-            Profile::Release => "release",
-            Profile::Debug => "dev",
+            Profile::Release if target == KERNEL_TARGET => ("kernel", "kernel"),
+            Profile::Release => ("release", "release"),
+            Profile::Debug => ("dev", "debug"),
         }
     }
 }
@@ -74,12 +76,12 @@ pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
 }
 
 fn output(target: &str, profile: Profile, name: &str) -> PathBuf {
-    workspace::target_dir().join(target).join(profile.folder()).join(name)
+    workspace::target_dir().join(target).join(profile.of(target).1).join(name)
 }
 
 fn build(what: &str, packages: &[&str], target: &str, profile: Profile) -> Result<()> {
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--locked", "--bins", "--target", target, "--profile", profile.cargo_name()]);
+    cargo.args(["build", "--locked", "--bins", "--target", target, "--profile", profile.of(target).0]);
     for package in packages {
         cargo.args(["-p", package]);
     }

@@ -33,9 +33,11 @@ fn write_text(code: &mut Code, port: u16, text: &str) {
     code.bytes(&[0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8]);
 }
 
-/// `mov dx, 0x501; mov eax, value; out dx, eax`: ends QEMU with `value << 1 | 1`.
+/// `mov dx, 0x501; mov eax, value; out dx, eax`: ends QEMU with `value << 1 | 1`. The CPU may still run on for
+/// a moment, so it halts.
 fn exit(code: &mut Code, value: u8) {
     code.bytes(&[0x66, 0xba, 0x01, 0x05, 0xb8, value, 0, 0, 0, 0xef]);
+    halt(code);
 }
 
 /// Waits for the letter `letter` on the first serial port: polls LSR (16550 offset 5, bit 0 "data ready").
