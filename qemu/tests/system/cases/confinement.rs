@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Case;
-use crate::guest::Setup;
-use crate::peer::Peer;
+use weir_runner::guest::Setup;
+use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("confinement::no_iommu_no_device", no_iommu_no_device),
