@@ -96,6 +96,10 @@ impl Package {
         self.targets.iter().any(|target| target.doctest && target.is("lib"))
     }
 
+    pub(super) fn has_program(&self) -> bool {
+        self.targets.iter().any(|target| target.is("bin"))
+    }
+
     pub(super) fn has_library_tests(&self) -> bool {
         self.targets.iter().any(|target| target.test && target.is("lib"))
     }
