@@ -52,7 +52,7 @@ pub(crate) fn now_ns_or_zero() -> u64 {
 
 /// How long `ticks` of the time-stamp counter last.
 pub(crate) fn ticks_to_ns(ticks: u64) -> u64 {
-    (u128::from(ticks) * u128::from(clock().ns_per_tick) >> 32) as u64
+    ((u128::from(ticks) * u128::from(clock().ns_per_tick)) >> 32) as u64
 }
 
 /// The counter's value at `ns` since boot.

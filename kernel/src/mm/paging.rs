@@ -150,7 +150,7 @@ impl PageTables {
     }
 
     fn leaf_level(&self, address: u64, frame: PhysAddr, bytes: u64, access: Access) -> u8 {
-        let fits = |size: u64| (address | frame.0) % size == 0 && bytes >= size;
+        let fits = |size: u64| (address | frame.0).is_multiple_of(size) && bytes >= size;
         if !access.allows_large() {
             0
         } else if features().huge_pages && fits(HUGE_PAGE_BYTES) {

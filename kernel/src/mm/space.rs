@@ -133,7 +133,7 @@ impl Space {
     pub(crate) fn map(&mut self, memory: &Ref<Memory>, request: Request) -> Result<u64, Error> {
         let access = request.access()?;
         let end = request.offset.checked_add(request.bytes).ok_or(Error::BadArgument)?;
-        let is_whole = request.bytes > 0 && (request.offset | request.bytes) % PAGE_BYTES == 0;
+        let is_whole = request.bytes > 0 && (request.offset | request.bytes).is_multiple_of(PAGE_BYTES);
         if !is_whole || end > memory.bytes() {
             return Err(Error::BadArgument);
         }
