@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use tempfile::TempPath;
 use weir_runner::build::Profile;
 use weir_runner::machine::Machine;
-use weir_runner::report::{Ready, Report, Status};
+use weir_runner::report::{App, Ready, Report, Status};
 use weir_runner::system::System;
 use weir_runner::tools::{self, Series};
 use weir_runner::vm::symbols::Symbols;
@@ -176,6 +176,20 @@ impl Guest {
     /// Whether a console line so far contains `text`.
     pub(crate) fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
+    }
+
+    /// The counters of an application once they are `enough`: it counts a burst after having answered it, so a
+    /// report may come between the two.
+    pub(crate) fn counted(&mut self, name: &str, enough: impl Fn(&App) -> bool) -> Result<App> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let status = self.status()?;
+            match status.app(name) {
+                Some(app) if enough(app) => return Ok(app.clone()),
+                Some(app) => self.check(Instant::now() < deadline, &format!("it counted only {app:?}"))?,
+                None => return Err(self.failure(&format!("the report has no application {name}"))),
+            }
+        }
     }
 
     /// Types a line at the console.
