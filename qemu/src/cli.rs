@@ -37,6 +37,8 @@ pub enum Command {
     Image(ImageOptions),
     /// Only make sure that everything needed is there (Rust targets, QEMU)
     Setup,
+    /// Write docs/system-calls.md anew from the source
+    Docs,
 }
 
 /// Which system, and how it is built.
@@ -133,7 +135,7 @@ pub fn parse() -> Result<Command, ExitCode> {
 /// The first paragraph of clap's message: what is wrong, without the usage text.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: run, test, image or setup (./weir --help)".into();
+        return "say what to do: run, test, image, setup or docs (./weir --help)".into();
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

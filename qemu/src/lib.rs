@@ -6,13 +6,14 @@
 //!
 //! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
-//! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`).
+//! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) · [`docs`].
 #![forbid(unsafe_code)]
 
 pub mod build;
 pub mod bundle;
 pub mod child;
 pub mod cli;
+pub mod docs;
 pub mod image;
 pub mod machine;
 pub mod manifest;
