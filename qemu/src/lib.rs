@@ -17,6 +17,7 @@ pub mod docs;
 pub mod image;
 pub mod machine;
 pub mod manifest;
+pub mod miri;
 pub mod port;
 pub mod progress;
 pub mod report;
