@@ -62,7 +62,8 @@ fn is_clean(package: &str, arguments: &str, flags: &str) -> Result<bool> {
     let verdict = if is_clean { "ok" } else { "FAILED" };
     step.print(&format!("miri {package} … {verdict} ({:.0} s)", started.elapsed().as_secs_f32()));
     if !is_clean {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         step.print(&said);
     }
     Ok(is_clean)

@@ -6,8 +6,8 @@ use anyhow::Result;
 use weir_runner::report::{App, Status};
 
 use super::Case;
-use crate::guest::{Guest, Setup};
-use crate::peer::{PAYLOAD_MAX_BYTES, Peer};
+use weir_runner::guest::{Guest, Setup};
+use weir_runner::peer::{PAYLOAD_MAX_BYTES, Peer};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("echo::every_size_comes_back_intact", every_size_comes_back_intact),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Case;
-use crate::guest::Setup;
-use crate::peer::Peer;
+use weir_runner::guest::Setup;
+use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] =
     &[("restart::crash_loop_next_to_traffic", crash_loop_next_to_traffic)];

@@ -9,11 +9,12 @@ use tempfile::TempPath;
 use weir_runner::machine::Machine;
 use weir_runner::system::System;
 use weir_runner::tools::{self, Series};
+use weir_runner::vm::config::EMULATED;
 use weir_runner::vm::symbols::Symbols;
 use weir_runner::vm::{Config, Outcome, Vm};
 
 use super::Case;
-use crate::guest::{Guest, scratch_file};
+use weir_runner::guest::{Guest, scratch_file};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("runner::reads_both_serial_ports", reads_both_serial_ports),
@@ -112,6 +113,7 @@ fn config(code: Code) -> Result<(Config, TempPath)> {
     let file = scratch_file("kernel", &code.elf())?;
     let config = Config {
         machine: Machine::named("q35-vtd")?,
+        accelerator: EMULATED,
         memory: "64M".into(),
         cpus: 1,
         bundle: file.to_path_buf(),

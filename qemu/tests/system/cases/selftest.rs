@@ -6,7 +6,7 @@ use anyhow::Result;
 use weir_runner::vm::Outcome;
 
 use super::Case;
-use crate::guest::Setup;
+use weir_runner::guest::Setup;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("selftest::all_on_4_cpus", || all("selftest", 4)),
