@@ -145,7 +145,11 @@ impl Sched {
         self.enqueue(thread, true);
     }
 
+    /// Gives a thread another home, but for one whose state is still on its CPU: that one moves when it leaves.
     fn move_home(&mut self, thread: &Thread) {
+        if thread.scheduling.get(self).is_on_cpu.get() {
+            return;
+        }
         let to = self.shared_cpu();
         let from = thread.scheduling.get(self).home.replace(to);
         self.queue(from).threads -= 1;
@@ -203,14 +207,14 @@ impl Sched {
         if core::mem::replace(&mut self.queue(cpu).is_granted, true) {
             return Err(Error::Busy);
         }
-        while let Some(thread) = self.queue(cpu).ready.pop_front() {
+        let ready = self.queue(cpu).ready.take();
+        for thread in ready {
             self.move_home(&thread);
             self.enqueue(&thread, false);
         }
-        while let Some(thread) = self.queue(cpu).sleepers.pop_front() {
-            self.move_home(&thread);
-            self.insert_sleeper(&thread);
-            kick(thread.scheduling.get(self).home.get());
+        let sleepers = self.queue(cpu).sleepers.take();
+        for thread in sleepers {
+            self.rehome_sleeper(&thread);
         }
         // Its current thread leaves when the CPU next enters the kernel: now.
         self.queue(cpu).preempt = true;
@@ -313,8 +317,20 @@ impl Sched {
                 process.remove_thread(self, thread.slot);
                 process.is_ready_for_teardown(self).then(|| process.clone())
             }
+            State::Blocked if thread.sleep_link.is_linked() && !self.is_at_home(thread, cpu) => {
+                self.rehome_sleeper(thread);
+                None
+            }
             State::Blocked | State::Ready => None,
         }
+    }
+
+    /// Has another CPU's timer wake a sleeper.
+    fn rehome_sleeper(&mut self, thread: &Thread) {
+        self.unlink_sleeper(thread);
+        self.move_home(thread);
+        self.insert_sleeper(thread);
+        kick(thread.scheduling.get(self).home.get());
     }
 
     /// Arms the timer for the next thing that must happen on this CPU by itself.

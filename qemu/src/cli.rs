@@ -42,6 +42,8 @@ pub enum Command {
     Setup,
     /// Write docs/system-calls.md anew from the source
     Docs,
+    /// Run the host tests of what has `unsafe` under Miri (needs a nightly toolchain; minutes)
+    Miri,
 }
 
 /// Which system, and how it is built.
@@ -149,7 +151,7 @@ pub fn parse() -> Result<Command, ExitCode> {
 /// The first paragraph of clap's message: what is wrong, without the usage text.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: run, test, measure, image, setup or docs (./weir --help)".into();
+        return "say what to do: run, test, measure, image, setup, docs or miri (./weir --help)".into();
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

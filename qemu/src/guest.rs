@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::Profile;
 use crate::machine::Machine;
-use crate::report::{Ready, Report, Status};
+use crate::report::{App, Ready, Report, Status};
 use crate::system::System;
 use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
@@ -246,6 +246,35 @@ impl Guest {
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
+    }
+
+    /// Asks for reports until one `pleases`.
+    ///
+    /// # Errors
+    /// None does for a while; the machine has ended.
+    pub fn status_until(&mut self, what: &str, pleases: impl Fn(&Status) -> bool) -> Result<Status> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let status = self.status()?;
+            if pleases(&status) {
+                return Ok(status);
+            }
+            self.check(Instant::now() < deadline, &format!("no sign of {what}: {status:?}"))?;
+        }
+    }
+
+    /// The counters of an application once they are `enough`: it counts a burst after having answered it, so a
+    /// report may come between the two.
+    ///
+    /// # Errors
+    /// As [`Guest::status_until`]; there is no such application.
+    pub fn counted(&mut self, name: &str, enough: impl Fn(&App) -> bool) -> Result<App> {
+        let what = format!("counters of {name} that suffice");
+        let status = self.status_until(&what, |status| status.app(name).is_none_or(&enough))?;
+        status
+            .app(name)
+            .cloned()
+            .ok_or_else(|| self.failure(&format!("the report has no application {name}")))
     }
 
     /// Types a line at the console.

@@ -20,6 +20,7 @@ pub mod image;
 pub mod machine;
 pub mod manifest;
 pub mod measure;
+pub mod miri;
 pub mod peer;
 pub mod port;
 pub mod progress;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use weir_runner::cli::{self, Command};
-use weir_runner::{docs, image, measure, run, suite, tools};
+use weir_runner::{docs, image, measure, miri, run, suite, tools};
 
 /// Exit status of a wrong invocation or a missing prerequisite: the guest was never judged.
 const CANNOT_START: u8 = 2;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Image(options) => image::write(&options),
         Command::Setup => tools::set_up(),
         Command::Docs => docs::write(),
+        Command::Miri => miri::run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("weir: {error:#}");

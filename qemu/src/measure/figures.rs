@@ -10,7 +10,7 @@ use super::{Config, Effort, Figure, median};
 use crate::guest::{Guest, Setup};
 use crate::peer::Peer;
 use crate::progress::Step;
-use crate::report::{App, Ready};
+use crate::report::Ready;
 use crate::system::System;
 use crate::vm::Outcome;
 
@@ -108,21 +108,15 @@ fn guest_ms(line: &str) -> Result<f64> {
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn entries_per_packet(guest: &mut Guest, peer: &mut Peer, packets: usize) -> Result<f64> {
     let step = Step::begin(format!("echoing {packets} packets"));
-    let before = echo_app(guest)?;
+    let before = guest.counted(ECHO, |_| true)?;
     if let Err(error) = peer.echo(packets, |number| 18 + number % 1000) {
         return Err(guest.failure(&format!("{error:#}")));
     }
-    let after = echo_app(guest)?;
+    let after = guest.counted(ECHO, |app| app.rx_packets >= before.rx_packets + packets as u64)?;
     step.done();
     let received = after.rx_packets - before.rx_packets;
-    ensure!(received >= packets as u64, "the application counted {received} of {packets} packets");
     let entries = after.data_path_kernel_entries - before.data_path_kernel_entries;
     Ok(entries as f64 / received as f64)
-}
-
-fn echo_app(guest: &mut Guest) -> Result<App> {
-    let status = guest.status()?;
-    status.app(ECHO).cloned().with_context(|| format!("the report has no application {ECHO}"))
 }
 
 /// Instructions of the shortest system call with a handle, the run time's wrapper included. One CPU, so that nobody

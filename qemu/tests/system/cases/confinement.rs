@@ -12,6 +12,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("confinement::no_iommu_no_device", no_iommu_no_device),
     ("confinement::a_bad_descriptor_faults_and_changes_nothing", a_bad_descriptor_faults_and_changes_nothing),
     ("confinement::unsafe_manifest_is_named_unsafe", unsafe_manifest_is_named_unsafe),
+    ("confinement::a_revoked_device_is_gone_and_comes_back", a_revoked_device_is_gone_and_comes_back),
 ];
 
 fn no_iommu_no_device() -> Result<()> {
@@ -26,13 +27,29 @@ fn no_iommu_no_device() -> Result<()> {
     Ok(())
 }
 
-/// Whatever the manifest accepts, nobody may read "confined".
+/// Taking a device from an application that polls it ends neither with a crash nor with silence.
+fn a_revoked_device_is_gone_and_comes_back() -> Result<()> {
+    let mut peer = Peer::new()?;
+    let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
+    peer.echo(100, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
+    guest.type_line("revoke 01:00.0")?;
+    guest.console_line("is revoked", Duration::from_secs(10))?;
+    guest.console_line("app echo exited with code 1", Duration::from_secs(10))?;
+    guest.check(!guest.has_said("crashed"), "the application crashed instead of finding its device gone")?;
+    // The next owner gets it reset.
+    guest.type_line("restart echo")?;
+    while !guest.status()?.app("echo").is_some_and(|app| app.ready) {}
+    peer.echo(100, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))
+}
+
+/// Whatever the manifest accepts, nobody may read "confined"; and the device works.
 fn unsafe_manifest_is_named_unsafe() -> Result<()> {
-    let peer = Peer::new()?;
+    let mut peer = Peer::new()?;
     let setup = Setup::new("echo-unsafe").machine("q35-noiommu").network(peer.netdev());
     let (mut guest, ready) = setup.boot()?;
     guest.check(ready.iommu.contains("unsafe"), &format!("the report says {}", ready.iommu))?;
-    guest.console_line("UNSAFE", Duration::from_secs(5)).map(drop)
+    guest.console_line("UNSAFE", Duration::from_secs(5))?;
+    peer.echo(200, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))
 }
 
 /// How long a line may take to come.

@@ -27,6 +27,7 @@ fn crash_loop_next_to_traffic() -> Result<()> {
     loop {
         steady.echo(500, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
         echoed += 500;
+        guest.counted("steady", |app| app.rx_packets >= echoed)?;
         let status = guest.status()?;
         let (Some(steady), Some(crasher)) = (status.app("steady"), status.app("crasher")) else {
             return Err(guest.failure("the report lacks an application"));
@@ -35,7 +36,6 @@ fn crash_loop_next_to_traffic() -> Result<()> {
             steady.restarts == 0 && steady.state == "running",
             &format!("steady suffered: {steady:?}"),
         )?;
-        guest.check(steady.rx_packets >= echoed, &format!("steady counted {}", steady.rx_packets))?;
         if crasher.restarts >= CRASHES {
             break;
         }
@@ -48,20 +48,8 @@ fn crash_loop_next_to_traffic() -> Result<()> {
 
 /// Restarts whose frames are counted.
 const RESTARTS: u64 = 20;
-/// How long a step of the supervisor or the application may take.
+/// How long the supervisor's or the application's next sign may take.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Asks for reports until one pleases.
-fn status_until(guest: &mut Guest, what: &str, pleases: impl Fn(&Status) -> bool) -> Result<Status> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let status = guest.status()?;
-        if pleases(&status) {
-            return Ok(status);
-        }
-        guest.check(Instant::now() < deadline, &format!("not {what}: {status:?}"))?;
-    }
-}
 
 fn is_ready(status: &Status) -> bool {
     status.app("echo").is_some_and(|app| app.ready)
@@ -73,10 +61,10 @@ fn twenty_crashes_lose_no_frame() -> Result<()> {
     let (mut guest, _) = Setup::new("crash-once").network(peer.netdev()).boot()?;
     let mut frames = None;
     for restarts in 0..=RESTARTS {
-        status_until(&mut guest, "ready", is_ready)?;
+        guest.status_until("ready", is_ready)?;
         // Whether the answer gets out before the crash is of no interest; ARP is answered, too.
         peer.provoke()?;
-        let status = status_until(&mut guest, "crashed", |status| {
+        let status = guest.status_until("crashed", |status| {
             status.app("echo").is_some_and(|app| app.state == "exited" && app.code != 0)
         })?;
         guest.check(status.app("echo").is_some_and(|app| app.restarts == restarts), "restarts miscounted")?;
@@ -92,16 +80,16 @@ fn twenty_crashes_lose_no_frame() -> Result<()> {
 fn killed_at_full_traffic_and_back() -> Result<()> {
     let mut peer = Peer::new()?;
     let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
-    status_until(&mut guest, "ready", is_ready)?;
+    guest.status_until("ready", is_ready)?;
     peer.find_guest().map_err(|error| guest.failure(&format!("{error:#}")))?;
     let flood = peer.flood()?;
     answers(&guest, &flood, 1000)?;
     guest.type_line("kill echo")?;
     guest.console_line("killed echo", LIMIT)?;
-    status_until(&mut guest, "killed", |status| status.app("echo").is_some_and(|app| app.state == "killed"))?;
+    guest.status_until("killed", |status| status.app("echo").is_some_and(|app| app.state == "killed"))?;
     guest.type_line("restart echo")?;
     let start = Instant::now();
-    status_until(&mut guest, "back", is_ready)?;
+    guest.status_until("back", is_ready)?;
     answers(&guest, &flood, 1000)?;
     guest.check(start.elapsed() < LIMIT, &format!("it took {:?} to answer again", start.elapsed()))?;
     let mut peer = flood.stop().map_err(|error| guest.failure(&format!("{error:#}")))?;
