@@ -258,39 +258,34 @@ impl Sched {
     /// Chooses who runs on this CPU next; returns who must leave it.
     fn choose(&mut self, cpu: u32) -> Option<Ref<Thread>> {
         self.expire(cpu);
-        let now_ns = time::now_ns();
-        let (must_leave, may_stay) = match &self.queues[cpu as usize].current {
-            None => (false, false),
-            Some(thread) => {
-                let may_stay = thread.state(self) == State::Running && self.is_at_home(thread, cpu);
-                (!may_stay, may_stay)
-            }
-        };
+        let stays = self.current_may_stay(cpu);
         let queue = self.queue(cpu);
-        let others = !queue.ready.is_empty();
-        let is_due = queue.preempt || now_ns >= queue.quantum_end_ns;
-        if may_stay && !(others && is_due) {
-            queue.preempt = false;
+        let preempt = core::mem::replace(&mut queue.preempt, false);
+        if queue.ready.is_empty() {
+            return if stays { None } else { queue.current.take() };
+        }
+        let now_ns = time::now_ns();
+        if stays && !preempt && now_ns < queue.quantum_end_ns {
             return None;
         }
-        if !must_leave && !others {
-            queue.preempt = false;
-            return None;
-        }
-        queue.preempt = false;
         queue.quantum_end_ns = now_ns + QUANTUM_NS;
         let next = queue.ready.pop_front();
         let next = next.and_then(|t| t.process.thread(self, t.slot));
         if let Some(thread) = &next {
             let scheduling = thread.scheduling.get(self);
             scheduling.state.set(State::Running);
-            // Woken before it had left the CPU: it just stays.
             if scheduling.is_on_cpu.replace(true) {
-                return None;
+                // Woken before it had left this CPU: it just stays, if it may.
+                return if self.is_at_home(thread, cpu) { None } else { self.queue(cpu).current.take() };
             }
             thread.process.add_on_cpu(self, 1);
         }
         core::mem::replace(&mut self.queue(cpu).current, next)
+    }
+
+    fn current_may_stay(&self, cpu: u32) -> bool {
+        let current = self.queues[cpu as usize].current.as_ref();
+        current.is_some_and(|t| t.state(self) == State::Running && self.is_at_home(t, cpu))
     }
 
     fn is_at_home(&self, thread: &Thread, cpu: u32) -> bool {
