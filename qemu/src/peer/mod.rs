@@ -3,6 +3,7 @@
 //! One datagram of a Unix socket is one frame; neither side loses any. The frames are made and read with
 //! `smoltcp`'s wire types, so that guest and peer do not share a mistake.
 
+mod flood;
 mod frames;
 
 use std::os::unix::net::UnixDatagram;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use smoltcp::wire::EthernetAddress;
 use tempfile::TempDir;
 
+pub use flood::Flood;
 use frames::Answer;
 use frames::{arp_request, echo_request, read, udp};
 
@@ -131,7 +133,7 @@ impl Peer {
     }
 
     /// Sends `count` datagrams of the sizes that `size` gives to the guest's echo port and checks that each
-    /// comes back intact, exactly once. Gives how many were in flight at most.
+    /// comes back intact, exactly once.
     ///
     /// # Errors
     /// One is lost or changed, or comes twice.
@@ -162,6 +164,14 @@ impl Peer {
         Ok(())
     }
 
+    /// Sends as much as the guest takes, from now on, on a thread of its own.
+    ///
+    /// # Errors
+    /// The guest is not found.
+    pub fn flood(self) -> Result<Flood> {
+        Flood::begin(self)
+    }
+
     /// Frames that no correct host sends: cut short at every length, with wrong lengths, versions, checksums.
     ///
     /// # Errors
@@ -178,6 +188,14 @@ impl Peer {
             })
         });
         Ok(cut.chain(flipped).collect())
+    }
+
+    /// Asks for an answer and does not wait for it.
+    ///
+    /// # Errors
+    /// The guest's queue stays full.
+    pub fn provoke(&self) -> Result<()> {
+        self.send(&arp_request())
     }
 
     /// Sends one datagram and says whether it came back within `limit`.

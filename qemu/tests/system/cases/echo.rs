@@ -54,12 +54,15 @@ fn every_size_comes_back_intact() -> Result<()> {
     guest.power_off()
 }
 
+/// Packets of the long run.
+const BURST: usize = 100_000;
+
 fn no_kernel_entry_on_a_granted_core() -> Result<()> {
     let (mut guest, mut peer) = boot("echo", 2)?;
     let status = guest.status()?;
     let before = echo_app(&guest, &status)?;
-    with_console(&guest, peer.echo(10_000, |number| 18 + number % 1000))?;
-    let after = guest.counted("echo", |app| app.rx_packets >= before.rx_packets + 10_000)?;
+    with_console(&guest, peer.echo(BURST, |number| 18 + number % 1000))?;
+    let after = guest.counted("echo", |app| app.rx_packets >= before.rx_packets + BURST as u64)?;
     let packets = after.rx_packets - before.rx_packets;
     let entries = after.data_path_kernel_entries;
     guest.check(entries == 0, &format!("{entries} kernel entries of the data path in {packets} packets"))?;

@@ -17,10 +17,12 @@ pub(super) const CASES: &[(&str, Case)] = &[
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// Tests that must have run and passed, whatever else there is.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 10] = [
     "memory-zeroed",
     "write-xor-execute",
     "handles-stale",
+    "quota-mappings",
+    "quota-handles",
     "quota-frames",
     "event-deadline",
     "threads-progress",
