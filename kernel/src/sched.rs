@@ -346,9 +346,11 @@ impl Sched {
     }
 }
 
-/// Makes another CPU look at its queue.
+/// Makes a CPU look at its queue: another by a message, this one before it returns to user mode.
 fn kick(cpu: u32) {
-    if cpu != local().index {
+    if cpu == local().index {
+        local().must_schedule.set(true);
+    } else {
         apic::send(cpus::apic_id(cpu), apic::RESCHEDULE);
     }
 }
@@ -365,6 +367,7 @@ pub(crate) fn timer_fired() {
 
 /// Puts the running thread to sleep until `event` or the deadline.
 pub(crate) fn block(sched: &mut Sched, thread: &Thread, event: *const Event, deadline_ns: u64) {
+    local().must_schedule.set(true);
     let scheduling = thread.scheduling.get(sched);
     // Condemned meanwhile: stays dead.
     if scheduling.state.get() != State::Running {
@@ -381,12 +384,24 @@ pub(crate) fn block(sched: &mut Sched, thread: &Thread, event: *const Event, dea
 /// Lets another ready thread of this CPU run first.
 pub(crate) fn yield_now() {
     SCHED.lock().queue(local().index).preempt = true;
+    local().must_schedule.set(true);
+}
+
+/// Ends a system call: where nothing has changed on this CPU, the caller goes on at once. What other CPUs have
+/// changed meanwhile arrives as a message, which is taken as soon as user mode has interrupts on again.
+pub(crate) fn return_from_call(thread: &Thread) -> ! {
+    if local().must_schedule.get() {
+        resume()
+    }
+    // SAFETY: the thread called from this CPU, which is still set up for it.
+    unsafe { idt::return_to_user(thread.frame()) }
 }
 
 /// Ends an entry into the kernel: runs whoever is to run, or idles. The caller's stack is abandoned, so it
 /// must hold nothing that needs dropping.
 pub(crate) fn resume() -> ! {
     let here = local();
+    here.must_schedule.set(false);
     let frame = loop {
         let mut sched = SCHED.lock();
         let left = sched.choose(here.index);
