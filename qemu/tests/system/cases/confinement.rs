@@ -4,13 +4,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Case;
+use super::{Case, E1000E, IGB, VIRTIO};
 use weir_runner::guest::Setup;
 use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("confinement::no_iommu_no_device", no_iommu_no_device),
-    ("confinement::a_bad_descriptor_faults_and_changes_nothing", a_bad_descriptor_faults_and_changes_nothing),
+    ("confinement::a_bad_descriptor_faults_and_changes_nothing", || {
+        a_bad_descriptor_faults_and_changes_nothing(VIRTIO)
+    }),
+    ("confinement::a_bad_descriptor_faults_and_changes_nothing_e1000e", || {
+        a_bad_descriptor_faults_and_changes_nothing(E1000E)
+    }),
+    ("confinement::a_bad_descriptor_faults_and_changes_nothing_igb", || {
+        a_bad_descriptor_faults_and_changes_nothing(IGB)
+    }),
     ("confinement::unsafe_manifest_is_named_unsafe", unsafe_manifest_is_named_unsafe),
     ("confinement::a_revoked_device_is_gone_and_comes_back", a_revoked_device_is_gone_and_comes_back),
 ];
@@ -62,9 +70,9 @@ const REASONS: [&str; 2] = ["5", "6"];
 
 /// The device writes to a page of the window; the page leaves the window; the device is told to write there again,
 /// where the program has the page privately, and over the kernel.
-fn a_bad_descriptor_faults_and_changes_nothing() -> Result<()> {
+fn a_bad_descriptor_faults_and_changes_nothing(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("bad-descriptor").network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new("bad-descriptor").machine(machine).network(peer.netdev()).boot()?;
     // The first frames are the ones that the device writes to wrong places; ARP is asked again until one arrives.
     peer.find_guest().map_err(|error| guest.failure(&format!("{error:#}")))?;
     let line = guest.console_line("the device wrote to 0x", LIMIT)?;

@@ -5,13 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use weir_runner::report::{App, Status};
 
-use super::Case;
+use super::{Case, E1000E, IGB, VIRTIO};
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{PAYLOAD_MAX_BYTES, Peer};
-
-const VIRTIO: &str = "q35-vtd";
-const E1000E: &str = "q35-vtd-e1000e";
-const IGB: &str = "q35-vtd-igb";
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("echo::every_size_comes_back_intact", || every_size_comes_back_intact(VIRTIO)),

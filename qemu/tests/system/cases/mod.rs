@@ -15,6 +15,11 @@ use anyhow::Result;
 /// A case: passes or says what went wrong.
 pub(crate) type Case = fn() -> Result<()>;
 
+/// Machines with VT-d, by their network device.
+const VIRTIO: &str = "q35-vtd";
+const E1000E: &str = "q35-vtd-e1000e";
+const IGB: &str = "q35-vtd-igb";
+
 /// All cases, in the order they run.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
     let mut all: Vec<(&'static str, Case)> = Vec::new();

@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Case;
+use super::{Case, E1000E, IGB, VIRTIO};
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{Flood, Peer};
 use weir_runner::report::Status;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("restart::crash_loop_next_to_traffic", crash_loop_next_to_traffic),
-    ("restart::twenty_crashes_lose_no_frame", twenty_crashes_lose_no_frame),
-    ("restart::killed_at_full_traffic_and_back", killed_at_full_traffic_and_back),
+    ("restart::twenty_crashes_lose_no_frame", || twenty_crashes_lose_no_frame(VIRTIO)),
+    ("restart::twenty_crashes_lose_no_frame_e1000e", || twenty_crashes_lose_no_frame(E1000E)),
+    ("restart::twenty_crashes_lose_no_frame_igb", || twenty_crashes_lose_no_frame(IGB)),
+    ("restart::killed_at_full_traffic_and_back", || killed_at_full_traffic_and_back(VIRTIO)),
+    ("restart::killed_at_full_traffic_and_back_e1000e", || killed_at_full_traffic_and_back(E1000E)),
+    ("restart::killed_at_full_traffic_and_back_igb", || killed_at_full_traffic_and_back(IGB)),
 ];
 
 /// Lives that the crashing application must have ended.
@@ -56,9 +60,9 @@ fn is_ready(status: &Status) -> bool {
 }
 
 /// The application panics at its first answer, with its device, its core and its rings in use.
-fn twenty_crashes_lose_no_frame() -> Result<()> {
+fn twenty_crashes_lose_no_frame(machine: &'static str) -> Result<()> {
     let peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("crash-once").network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new("crash-once").machine(machine).network(peer.netdev()).boot()?;
     let mut frames = None;
     for restarts in 0..=RESTARTS {
         guest.status_until("ready", is_ready)?;
@@ -77,9 +81,9 @@ fn twenty_crashes_lose_no_frame() -> Result<()> {
 }
 
 /// Killed while packets fly both ways, its device is free at once: the next life has it and answers.
-fn killed_at_full_traffic_and_back() -> Result<()> {
+fn killed_at_full_traffic_and_back(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new("echo").machine(machine).network(peer.netdev()).boot()?;
     guest.status_until("ready", is_ready)?;
     peer.find_guest().map_err(|error| guest.failure(&format!("{error:#}")))?;
     let flood = peer.flood()?;
