@@ -10,11 +10,11 @@
 mod ids;
 
 use crate::address::{DomainId, Iova, IovaRange, PhysAddr, UnitIndex};
+use crate::capabilities::Capabilities;
 use crate::environment::TableMemory;
 use crate::error::{Error, Result};
+use crate::second_stage::{Format, SecondStage, Span};
 use crate::tables::Chain;
-use crate::vtd::Capabilities;
-use crate::vtd::second_stage::{Format, SecondStage, Span};
 pub use ids::DomainIds;
 
 /// What devices may do with a mapping. The direction is the device's view.

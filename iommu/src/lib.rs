@@ -16,10 +16,14 @@
 
 pub mod acpi;
 pub mod address;
+mod capabilities;
 pub mod domain;
 pub mod environment;
 mod error;
+mod fault;
 mod id_set;
+mod interrupt;
+mod second_stage;
 mod tables;
 pub mod vtd;
 
