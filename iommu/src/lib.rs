@@ -16,11 +16,13 @@
 
 pub mod acpi;
 pub mod address;
+pub mod amdvi;
 mod capabilities;
 pub mod domain;
 pub mod environment;
 mod error;
 mod fault;
+mod hardware;
 mod id_set;
 mod interrupt;
 mod second_stage;

@@ -4,11 +4,11 @@
 //! Faults that found no free record are lost by the hardware; `Drained::is_overflow` says so. Repeated faults of
 //! one requester may be recorded once. Records are what a device caused: every field is hostile, none is an index.
 
-use super::hardware::Hardware;
 use super::registers::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, FaultControl, FaultRecord, FaultStatus};
 use crate::address::{Iova, RequesterId};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::fault::{Drained, Fault, FaultKind, FaultReason};
+use crate::hardware::Hardware;
 
 impl From<FaultRecord> for Fault {
     fn from(record: FaultRecord) -> Self {

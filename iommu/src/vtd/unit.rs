@@ -16,7 +16,6 @@ mod interrupts;
 use super::Capabilities;
 use super::context::{ContextEntry, RootTable};
 use super::fault::{FaultRecords, mask_event};
-use super::hardware::{COMMAND_LIMIT_US, Hardware};
 use super::interrupt::InterruptTable;
 use super::queue::{Drain, Queue, Request};
 use super::registers::{
@@ -27,6 +26,7 @@ use crate::domain::{Domain, Invalidation};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
 use crate::fault::{Drained, Fault};
+use crate::hardware::{COMMAND_LIMIT_US, Hardware};
 use crate::tables::Tables;
 
 /// One remapping unit in legacy mode.
