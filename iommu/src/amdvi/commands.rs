@@ -4,7 +4,7 @@
 //! COMPLETION_WAIT that follows every request, and has not stopped.** The head register is never asked: it moves
 //! before a command is carried out.
 //!
-//! The buffer and the stored word are snooped by every unit, so they are not flushed.
+//! The buffer and the stored word are snooped by every unit: nothing depends on their being flushed.
 
 mod command;
 
@@ -90,9 +90,8 @@ impl Commands {
     }
 
     fn push<R, M: TableMemory, C>(&mut self, hardware: &Hardware<R, M, C>, command: [u64; 2]) {
-        let slot = self.ring.offset(self.tail * 16);
-        hardware.tables.write64(slot, command[0]);
-        hardware.tables.write64(slot.offset(8), command[1]);
+        let [low, high] = command.map(u128::from);
+        hardware.tables.write128(self.ring.offset(self.tail * 16), high << 64 | low);
         self.tail = (self.tail + 1) % SLOTS;
     }
 }

@@ -224,12 +224,14 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         self.commands.run(&mut self.hardware, requests)
     }
 
+    /// Each device entry is named one by one even where one command means all: QEMU's unit starts to translate for
+    /// a device with that command alone, and lets it pass before.
     fn forget_everything(&mut self) -> Result<()> {
+        let ids = || 0..=u16::MAX;
+        self.forget(ids().map(|id| Request::DeviceEntry { requester: RequesterId(id) }))?;
         if self.features.has_invalidate_all() {
             return self.forget([Request::All]);
         }
-        let ids = || 0..=u16::MAX;
-        self.forget(ids().map(|id| Request::DeviceEntry { requester: RequesterId(id) }))?;
         self.forget(ids().map(|id| Request::InterruptTable { requester: RequesterId(id) }))?;
         self.forget(ids().map(|id| Request::Domain { domain: DomainId(id) }))
     }

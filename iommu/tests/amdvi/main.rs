@@ -97,7 +97,7 @@ pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
         model::FULL,
         Kind { is_coherent: false, ..model::FULL },
         Kind { caches_not_present: true, ..model::FULL },
-        Kind { caches_not_present: true, is_coherent: false, features: 0x2c4, ..model::FULL },
+        Kind { caches_not_present: true, is_coherent: false, features: 0x2c4 },
         Kind { features: 0x40, ..model::FULL },
     ];
     kinds.into_iter().take(if cfg!(miri) { 1 } else { 5 })

@@ -332,11 +332,8 @@ impl State {
                 assert_eq!((low & 0x0fff_0000_ffff_ffff, high & 0xffc), (0, 0), "no PASID, no guest tables");
                 let (page, is_range) = (high >> 12, high & 1 == 1);
                 let order = if is_range { page.trailing_ones() + 1 } else { 0 };
-                let pages = if order >= 52 {
-                    0..u64::MAX >> 1
-                } else {
-                    page >> order << order..(page >> order) + 1 << order
-                };
+                let first = page >> order << order;
+                let pages = if order >= 52 { 0..u64::MAX >> 1 } else { first..first + (1 << order) };
                 self.forget(domain, pages, high & 2 != 0);
             }
             5 => {
