@@ -146,10 +146,8 @@ pub(crate) fn new_domain() -> Result<Domain, Error> {
 /// Gives a domain's tables back; fails while something is attached, and then keeps them for ever.
 pub(crate) fn destroy_domain(domain: Domain) -> Result<(), Error> {
     let units = units()?;
-    domain.destroy(&mut units.ids.lock()).map_err(|domain| {
-        core::mem::forget(domain);
-        Error::Hardware
-    })
+    // A domain that is not destroyed keeps its tables: a unit may still walk them.
+    domain.destroy(&mut units.ids.lock()).map_err(|_kept| Error::Hardware)
 }
 
 /// Lets a domain's devices reach `at`, at `iova`. On failure nothing has changed.

@@ -145,7 +145,11 @@ impl Sched {
         self.enqueue(thread, true);
     }
 
+    /// Gives a thread another home, but for one whose state is still on its CPU: that one moves when it leaves.
     fn move_home(&mut self, thread: &Thread) {
+        if thread.scheduling.get(self).is_on_cpu.get() {
+            return;
+        }
         let to = self.shared_cpu();
         let from = thread.scheduling.get(self).home.replace(to);
         self.queue(from).threads -= 1;
@@ -203,14 +207,14 @@ impl Sched {
         if core::mem::replace(&mut self.queue(cpu).is_granted, true) {
             return Err(Error::Busy);
         }
-        while let Some(thread) = self.queue(cpu).ready.pop_front() {
+        let ready = self.queue(cpu).ready.take();
+        for thread in ready {
             self.move_home(&thread);
             self.enqueue(&thread, false);
         }
-        while let Some(thread) = self.queue(cpu).sleepers.pop_front() {
-            self.move_home(&thread);
-            self.insert_sleeper(&thread);
-            kick(thread.scheduling.get(self).home.get());
+        let sleepers = self.queue(cpu).sleepers.take();
+        for thread in sleepers {
+            self.rehome_sleeper(&thread);
         }
         // Its current thread leaves when the CPU next enters the kernel: now.
         self.queue(cpu).preempt = true;
@@ -254,39 +258,34 @@ impl Sched {
     /// Chooses who runs on this CPU next; returns who must leave it.
     fn choose(&mut self, cpu: u32) -> Option<Ref<Thread>> {
         self.expire(cpu);
-        let now_ns = time::now_ns();
-        let (must_leave, may_stay) = match &self.queues[cpu as usize].current {
-            None => (false, false),
-            Some(thread) => {
-                let may_stay = thread.state(self) == State::Running && self.is_at_home(thread, cpu);
-                (!may_stay, may_stay)
-            }
-        };
+        let stays = self.current_may_stay(cpu);
         let queue = self.queue(cpu);
-        let others = !queue.ready.is_empty();
-        let is_due = queue.preempt || now_ns >= queue.quantum_end_ns;
-        if may_stay && !(others && is_due) {
-            queue.preempt = false;
+        let preempt = core::mem::replace(&mut queue.preempt, false);
+        if queue.ready.is_empty() {
+            return if stays { None } else { queue.current.take() };
+        }
+        let now_ns = time::now_ns();
+        if stays && !preempt && now_ns < queue.quantum_end_ns {
             return None;
         }
-        if !must_leave && !others {
-            queue.preempt = false;
-            return None;
-        }
-        queue.preempt = false;
         queue.quantum_end_ns = now_ns + QUANTUM_NS;
         let next = queue.ready.pop_front();
         let next = next.and_then(|t| t.process.thread(self, t.slot));
         if let Some(thread) = &next {
             let scheduling = thread.scheduling.get(self);
             scheduling.state.set(State::Running);
-            // Woken before it had left the CPU: it just stays.
             if scheduling.is_on_cpu.replace(true) {
-                return None;
+                // Woken before it had left this CPU: it just stays, if it may.
+                return if self.is_at_home(thread, cpu) { None } else { self.queue(cpu).current.take() };
             }
             thread.process.add_on_cpu(self, 1);
         }
         core::mem::replace(&mut self.queue(cpu).current, next)
+    }
+
+    fn current_may_stay(&self, cpu: u32) -> bool {
+        let current = self.queues[cpu as usize].current.as_ref();
+        current.is_some_and(|t| t.state(self) == State::Running && self.is_at_home(t, cpu))
     }
 
     fn is_at_home(&self, thread: &Thread, cpu: u32) -> bool {
@@ -313,8 +312,20 @@ impl Sched {
                 process.remove_thread(self, thread.slot);
                 process.is_ready_for_teardown(self).then(|| process.clone())
             }
+            State::Blocked if thread.sleep_link.is_linked() && !self.is_at_home(thread, cpu) => {
+                self.rehome_sleeper(thread);
+                None
+            }
             State::Blocked | State::Ready => None,
         }
+    }
+
+    /// Has another CPU's timer wake a sleeper.
+    fn rehome_sleeper(&mut self, thread: &Thread) {
+        self.unlink_sleeper(thread);
+        self.move_home(thread);
+        self.insert_sleeper(thread);
+        kick(thread.scheduling.get(self).home.get());
     }
 
     /// Arms the timer for the next thing that must happen on this CPU by itself.
@@ -335,9 +346,11 @@ impl Sched {
     }
 }
 
-/// Makes another CPU look at its queue.
+/// Makes a CPU look at its queue: another by a message, this one before it returns to user mode.
 fn kick(cpu: u32) {
-    if cpu != local().index {
+    if cpu == local().index {
+        local().must_schedule.set(true);
+    } else {
         apic::send(cpus::apic_id(cpu), apic::RESCHEDULE);
     }
 }
@@ -354,6 +367,7 @@ pub(crate) fn timer_fired() {
 
 /// Puts the running thread to sleep until `event` or the deadline.
 pub(crate) fn block(sched: &mut Sched, thread: &Thread, event: *const Event, deadline_ns: u64) {
+    local().must_schedule.set(true);
     let scheduling = thread.scheduling.get(sched);
     // Condemned meanwhile: stays dead.
     if scheduling.state.get() != State::Running {
@@ -370,12 +384,24 @@ pub(crate) fn block(sched: &mut Sched, thread: &Thread, event: *const Event, dea
 /// Lets another ready thread of this CPU run first.
 pub(crate) fn yield_now() {
     SCHED.lock().queue(local().index).preempt = true;
+    local().must_schedule.set(true);
+}
+
+/// Ends a system call: where nothing has changed on this CPU, the caller goes on at once. What other CPUs have
+/// changed meanwhile arrives as a message, which is taken as soon as user mode has interrupts on again.
+pub(crate) fn return_from_call(thread: &Thread) -> ! {
+    if local().must_schedule.get() {
+        resume()
+    }
+    // SAFETY: the thread called from this CPU, which is still set up for it.
+    unsafe { idt::return_to_user(thread.frame()) }
 }
 
 /// Ends an entry into the kernel: runs whoever is to run, or idles. The caller's stack is abandoned, so it
 /// must hold nothing that needs dropping.
 pub(crate) fn resume() -> ! {
     let here = local();
+    here.must_schedule.set(false);
     let frame = loop {
         let mut sched = SCHED.lock();
         let left = sched.choose(here.index);

@@ -24,19 +24,21 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The folder of the target directory, and the word people use.
+    /// The word people use.
     #[must_use]
-    pub fn folder(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Profile::Release => "release",
             Profile::Debug => "debug",
         }
     }
 
-    fn cargo_name(self) -> &'static str {
+    /// Cargo's name for it, and its folder: the kernel has an optimized profile of its own.
+    fn of(self, target: &str) -> (&'static str, &'static str) {
         match self {
-            Profile::Release => "release",
-            Profile::Debug => "dev",
+            Profile::Release if target == KERNEL_TARGET => ("kernel", "kernel"),
+            Profile::Release => ("release", "release"),
+            Profile::Debug => ("dev", "debug"),
         }
     }
 }
@@ -46,7 +48,7 @@ impl Profile {
 /// # Errors
 /// It does not build; the compiler's messages have been printed.
 pub fn kernel(profile: Profile) -> Result<PathBuf> {
-    build("building the kernel", &["weir-kernel"], KERNEL_TARGET, profile)?;
+    run("building the kernel", workspace::cargo().args(kernel_words(profile)))?;
     Ok(output(KERNEL_TARGET, profile, "weir-kernel"))
 }
 
@@ -69,21 +71,30 @@ pub fn check_programs(names: &[&str]) -> Result<()> {
 pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
     let packages: Vec<String> = names.iter().map(|name| format!("weir-{name}")).collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    build("building the applications", &packages, APP_TARGET, profile)?;
+    run("building the applications", workspace::cargo().args(app_words(&packages, profile)))?;
     Ok(names.iter().map(|name| output(APP_TARGET, profile, name)).collect())
 }
 
 fn output(target: &str, profile: Profile, name: &str) -> PathBuf {
-    workspace::target_dir().join(target).join(profile.folder()).join(name)
+    workspace::target_dir().join(target).join(profile.of(target).1).join(name)
 }
 
-fn build(what: &str, packages: &[&str], target: &str, profile: Profile) -> Result<()> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["build", "--locked", "--bins", "--target", target, "--profile", profile.cargo_name()]);
-    for package in packages {
-        cargo.args(["-p", package]);
-    }
-    run(what, &mut cargo)
+/// Cargo's words to build the kernel.
+#[must_use]
+pub fn kernel_words(profile: Profile) -> Vec<String> {
+    words(&["weir-kernel"], KERNEL_TARGET, profile)
+}
+
+/// Cargo's words to build the applications in `packages`.
+#[must_use]
+pub fn app_words(packages: &[&str], profile: Profile) -> Vec<String> {
+    words(packages, APP_TARGET, profile)
+}
+
+fn words(packages: &[&str], target: &str, profile: Profile) -> Vec<String> {
+    let start = ["build", "--locked", "--bins", "--target", target, "--profile", profile.of(target).0];
+    let packages = packages.iter().flat_map(|package| ["-p", package]);
+    start.into_iter().chain(packages).map(str::to_owned).collect()
 }
 
 /// Runs cargo behind a progress line; what it said is shown only if it fails.

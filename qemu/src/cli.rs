@@ -22,6 +22,7 @@ Examples:
   ./weir run --timeout 20 --json out  twenty seconds, final counters into the file `out`
   ./weir test                         every test, on the host and in QEMU
   ./weir test boot                    the tests whose name contains `boot`
+  ./weir measure                      figures of this tree, in a table
 
 WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
 enough, or a private copy is unpacked into the cache directory of the user.";
@@ -33,10 +34,16 @@ pub enum Command {
     Run(RunOptions),
     /// Run the tests: on the host, and in QEMU with one machine per case
     Test(TestOptions),
+    /// Measure boot, kernel size, system-call cost and kernel entries per packet
+    Measure(MeasureOptions),
     /// Write kernel and bundle as files, and say how to boot them
     Image(ImageOptions),
     /// Only make sure that everything needed is there (Rust targets, QEMU)
     Setup,
+    /// Write docs/system-calls.md anew from the source
+    Docs,
+    /// Run the host tests of what has `unsafe` under Miri (needs a nightly toolchain; minutes)
+    Miri,
 }
 
 /// Which system, and how it is built.
@@ -104,6 +111,17 @@ pub struct TestOptions {
     pub jobs: u32,
 }
 
+/// Options of `weir measure`.
+#[derive(Debug, Args)]
+pub struct MeasureOptions {
+    /// Write the figures as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// One boot and fewer packets: to see that it works, not for figures to keep
+    #[arg(long)]
+    pub quick: bool,
+}
+
 /// Options of `weir image`.
 #[derive(Debug, Args)]
 pub struct ImageOptions {
@@ -133,7 +151,7 @@ pub fn parse() -> Result<Command, ExitCode> {
 /// The first paragraph of clap's message: what is wrong, without the usage text.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: run, test, image or setup (./weir --help)".into();
+        return "say what to do: run, test, measure, image, setup, docs or miri (./weir --help)".into();
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

@@ -6,16 +6,22 @@
 //!
 //! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
-//! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`).
+//! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) ·
+//! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`measure`] · [`docs`].
 #![forbid(unsafe_code)]
 
 pub mod build;
 pub mod bundle;
 pub mod child;
 pub mod cli;
+pub mod docs;
+pub mod guest;
 pub mod image;
 pub mod machine;
 pub mod manifest;
+pub mod measure;
+pub mod miri;
+pub mod peer;
 pub mod port;
 pub mod progress;
 pub mod report;

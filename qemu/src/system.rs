@@ -70,7 +70,7 @@ fn keep(manifest: &Path, cpus: u32, profile: Profile, bytes: &[u8]) -> Result<Pa
     let dir = workspace::target_dir().join("bundle");
     fs::create_dir_all(&dir)?;
     let name = manifest.file_stem().unwrap_or_default().display();
-    let file = dir.join(format!("{name}-{cpus}-{}.bin", profile.folder()));
+    let file = dir.join(format!("{name}-{cpus}-{}.bin", profile.word()));
     let temporary = tempfile::NamedTempFile::new_in(&dir)?;
     fs::write(temporary.path(), bytes).context("cannot write the bundle")?;
     temporary.persist(&file)?;

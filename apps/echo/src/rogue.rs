@@ -1,54 +1,93 @@
-//! An attack on the program itself: the device is told to read and to overwrite memory that it was never given.
+//! An attack on the program itself: the device is told to read and to overwrite memory that it may not reach.
 //! The IOMMU, not the driver, has to stop it.
+//!
+//! The memory is one that the device did reach: it was in the DMA window, the device wrote to it there, then it was
+//! taken out. Only the IOMMU, and only one that has forgotten the old translation, stands between the two.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
+use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
+use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
-use weir_rt::log;
+use weir_rt::memory::Mapping;
+use weir_rt::{Access, Memory, clock, kernel_page, log};
 
 use crate::{Failure, Nic};
 
-const PATTERN: u64 = 0x5745_4952_2d63_616e;
-const WORDS: usize = 256;
+const BYTES: usize = 4096;
+const _: () = assert!(BYTES as u64 == PAGE_BYTES);
+/// What the memory is filled with.
+const PATTERN: [u8; BYTES] = [0x5a; BYTES];
+/// Where the kernel lies in physical memory (`kernel/linker.ld`): a device whose accesses were not translated would
+/// read or overwrite it.
+const KERNEL: Iova = Iova(0x20_0000);
+/// Bytes the device is told to send.
+const SENT_BYTES: u16 = 60;
+/// How long to wait for a fault; a write needs a frame that arrives.
+const FAULT_LIMIT_NS: u64 = 1_000_000_000;
+/// Time between two looks for a frame or a fault.
+const LOOK_NS: u64 = 1_000_000;
 
-/// Memory of this program outside its DMA window, with known contents.
-pub(crate) struct Canary(Box<[AtomicU64; WORDS]>);
+/// Memory of this program with known contents, which no device of it may reach any more.
+pub(crate) struct Canary(Mapping);
 
 impl Canary {
-    fn new() -> Canary {
-        Canary(Box::new([const { AtomicU64::new(PATTERN) }; WORDS]))
-    }
-
-    pub(crate) fn is_intact(&self) -> bool {
-        self.0.iter().all(|word| word.load(Ordering::Relaxed) == PATTERN)
-    }
-
-    /// Its address, which no device of this program may reach.
-    fn address(&self) -> Iova {
-        Iova(self.0.as_ptr() as u64)
+    /// How it is, in words.
+    pub(crate) fn state(&self) -> &'static str {
+        if has_pattern(&self.0) { "canary intact" } else { "canary DAMAGED" }
     }
 }
 
-/// A physical address where the kernel lies (its image is loaded from 1 MiB on): a device whose accesses were not
-/// translated would read or overwrite it.
-const KERNEL: Iova = Iova(0x10_0000);
-/// Bytes the device is told to send.
-const SENT_BYTES: u16 = 60;
+fn has_pattern(mapping: &Mapping) -> bool {
+    let mut bytes = [0; BYTES];
+    mapping.read(0, &mut bytes).is_some() && bytes == PATTERN
+}
 
-/// Starts the device with wrong descriptors: it sends what it can read at once, and writes the first frames that
-/// arrive over the same places.
+/// Starts the device with wrong descriptors: it sends what it can read, and writes the first frames that arrive over
+/// the same places.
 pub(crate) fn attack(nic: &mut Nic) -> Result<Canary, Failure> {
-    let canary = Canary::new();
     // With an empty pool the receive ring starts empty, so the wrong descriptors are the first of it.
     let bufs: Vec<_> = core::iter::from_fn(|| nic.pool.take()).collect();
     nic.start()?;
     bufs.into_iter().for_each(|buf| nic.pool.put(buf));
-    for place in [canary.address(), KERNEL] {
-        let is_given = nic.rx.offer_wrong_address(&mut nic.pool, place)?
-            && nic.tx.send_wrong_address(&mut nic.pool, place, SENT_BYTES)?;
-        log!("bad-descriptor: device told to read and write {place}, given: {is_given}");
+    let memory = Memory::create(PAGE_BYTES)?;
+    let former = let_device_write(nic, &memory)?;
+    let canary = Canary(memory.map(Access::ReadWrite)?);
+    log!("bad-descriptor: {former} taken out of the window, {}", canary.state());
+    for place in [former, Iova(canary.0.address()), KERNEL] {
+        let reads = one_fault(|| nic.tx.send_wrong_address(&mut nic.pool, place, SENT_BYTES))?;
+        let writes = one_fault(|| nic.rx.offer_wrong_address(&mut nic.pool, place))?;
+        log!("bad-descriptor: device told to read and write {place}, given: {}", reads && writes);
     }
     Ok(canary)
+}
+
+/// Gives an order and waits for the fault, or until it is clear that none comes: a unit may have room for a single
+/// record, and loses what is blocked before the kernel has read it.
+fn one_fault(order: impl FnOnce() -> Result<bool, weir_virtio::Error>) -> Result<bool, Failure> {
+    let written = || kernel_page().faults.written.load(Ordering::Acquire);
+    let (seen, until) = (written(), clock::now_ns() + FAULT_LIMIT_NS);
+    let is_given = order()?;
+    while written() == seen && clock::now_ns() < until {
+        clock::sleep(LOOK_NS);
+    }
+    Ok(is_given)
+}
+
+/// Maps `memory` in the window until the device has written a frame to it, and fills it anew. Gives the address
+/// where it was.
+fn let_device_write(nic: &mut Nic, memory: &Memory) -> Result<Iova, Failure> {
+    let window = memory.map_with(0, MAP_READ | MAP_WRITE | MAP_DMA)?;
+    let place = Iova(window.io_address()?);
+    // It has as many bytes as the pattern.
+    let _ = window.write(0, &PATTERN);
+    nic.rx.offer_wrong_address(&mut nic.pool, place)?;
+    log!("bad-descriptor: waiting for a frame at {place}");
+    while has_pattern(&window) {
+        clock::sleep(LOOK_NS);
+    }
+    log!("bad-descriptor: the device wrote to {place}, which is in its window");
+    let _ = window.write(0, &PATTERN);
+    Ok(place)
 }

@@ -80,8 +80,7 @@ impl Watch {
         let lost = ring.lost.load(Ordering::Relaxed);
         self.stats.iommu_faults.store(written.saturating_add(lost), Ordering::Relaxed);
         if let Some(canary) = &self.canary {
-            let state = if canary.is_intact() { "intact" } else { "DAMAGED" };
-            log!("bad-descriptor: {written} accesses blocked, canary {state}");
+            log!("bad-descriptor: {written} accesses blocked, {}", canary.state());
         }
     }
 

@@ -47,6 +47,7 @@ impl Supervisor {
             Command::Faults => show::faults(&self.faults(), |id| self.process_name(id)),
             Command::Restart(name) => self.restart(&name),
             Command::Kill(name) => self.kill(&name),
+            Command::Revoke(place) => self.devices.revoke(&place),
             Command::Log(lines) => format!("{}\n", show::last_lines(&self.log_text(), lines)),
             Command::Trace(cpu) => self.trace(cpu),
             Command::Top => self.top(),

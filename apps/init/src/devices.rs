@@ -1,11 +1,13 @@
 //! The machine's PCI functions, opened once.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use weir_abi::device::DeviceInfo;
 use weir_abi::manifest::DeviceGrant;
 use weir_abi::{Error, Handle};
-use weir_init_logic::select::{Selection, position};
+use weir_init_logic::select::{Selection, at_place, position};
 use weir_rt::{Device, Process, System, log};
 
 use crate::launch::LaunchError;
@@ -48,6 +50,18 @@ impl Devices {
             Some(position) => self.devices[position]
                 .assign(process, self.accept_unconfined)
                 .map_err(|error| LaunchError::Device { name, selection, error }),
+        }
+    }
+
+    /// Takes the function at `place` away from its owner; says what came of it.
+    pub(crate) fn revoke(&self, place: &str) -> String {
+        let Some(position) = at_place(&self.infos(), place) else {
+            return format!("no device at {place}; `lsdev` shows them all\n");
+        };
+        match self.devices[position].revoke() {
+            Ok(()) => format!("{place} is revoked\n"),
+            Err(Error::NotFound) => format!("nobody owns {place}\n"),
+            Err(error) => format!("{place} cannot be revoked: {error}\n"),
         }
     }
 }

@@ -141,6 +141,15 @@ impl<T> Regions<T> {
         Some((region.bytes(), region.into_value()))
     }
 
+    /// Puts another value into the region that starts at `start`; gives back the old one.
+    pub fn replace(&mut self, start: u64, value: T) -> Option<T> {
+        let mut cursor = self.tree.find_mut(&start);
+        let mut region = cursor.remove()?;
+        let old = core::mem::replace(&mut region.value, value);
+        self.tree.insert(region);
+        Some(old)
+    }
+
     /// Gives back the region with the lowest address.
     pub fn pop_first(&mut self) -> Option<Region<T>> {
         let region = self.tree.front_mut().remove()?;

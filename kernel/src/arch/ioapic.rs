@@ -67,7 +67,7 @@ pub(crate) fn set_up(tables: &Tables) {
             continue;
         };
         controller.set_entry(pin, entry);
-        IS_CONSOLE_ROUTED.call_once(|| super::serial::enable_receive_interrupt());
+        IS_CONSOLE_ROUTED.call_once(super::serial::enable_receive_interrupt);
     }
 }
 

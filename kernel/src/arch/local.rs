@@ -24,6 +24,8 @@ pub(crate) struct Local {
     pub(crate) apic_id: u32,
     /// Physical address of the page-table root loaded here.
     pub(crate) root: Cell<u64>,
+    /// The scheduler has something to do here before user mode goes on.
+    pub(crate) must_schedule: Cell<bool>,
     /// Set while a panic runs on this CPU, so that a second one stops at once.
     pub(crate) is_panicking: Cell<bool>,
     /// Where the task state segment keeps the stack for entries from user mode (RSP0).
@@ -56,6 +58,7 @@ impl Local {
             index,
             apic_id,
             root: Cell::new(0),
+            must_schedule: Cell::new(false),
             is_panicking: Cell::new(false),
             rsp0: Cell::new(core::ptr::null_mut()),
         }

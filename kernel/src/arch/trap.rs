@@ -35,6 +35,7 @@ pub(super) extern "C" fn from_user(frame: *mut Frame) -> ! {
             Thread::count(&counters.syscalls);
             count(|c| &c.syscalls);
             syscall::dispatch(thread);
+            sched::return_from_call(thread)
         }
         FIRST_INTERRUPT..=255 => {
             Thread::count(&counters.interrupts);

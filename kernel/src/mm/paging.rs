@@ -61,9 +61,10 @@ impl Access {
         flags
     }
 
-    /// Whether pages above 4 KiB may be used.
+    /// Whether pages above 4 KiB may be used. Registers are mapped page by page, so that each page can be
+    /// redirected in place ([`PageTables::redirect`]).
     fn allows_large(self) -> bool {
-        self.cache != Cache::WriteCombining
+        self.cache == Cache::WriteBack
     }
 }
 
@@ -149,7 +150,7 @@ impl PageTables {
     }
 
     fn leaf_level(&self, address: u64, frame: PhysAddr, bytes: u64, access: Access) -> u8 {
-        let fits = |size: u64| (address | frame.0) % size == 0 && bytes >= size;
+        let fits = |size: u64| (address | frame.0).is_multiple_of(size) && bytes >= size;
         if !access.allows_large() {
             0
         } else if features().huge_pages && fits(HUGE_PAGE_BYTES) {
@@ -187,6 +188,20 @@ impl PageTables {
         let frame = ram::allocate_zeroed(0).ok_or(NoFrame)?;
         self.tables += 1;
         Ok(CratePhysAddr::new(frame.0))
+    }
+
+    /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
+    /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
+    pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
+        for page in (address..address + bytes).step_by(PAGE_BYTES as usize) {
+            let mut at = Some(self.root);
+            for level in (1..=ROOT_LEVEL).rev() {
+                at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
+            }
+            if let Some(at) = at {
+                table(at)[index(page, 0)].set_addr(CratePhysAddr::new(to.0), access.flags(false));
+            }
+        }
     }
 
     /// Removes every leaf in the range, which must start and end on leaf boundaries; unmapped parts are fine.

@@ -9,10 +9,10 @@ use weir_kernel::pci::Function;
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, Regions};
 
-use super::address::PhysAddr;
+use super::address::{Direct, PhysAddr};
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
-use super::ram;
+use super::{ram, tlb};
 use crate::cpus::{self, CpuSet};
 use crate::iommu::{self, Domain};
 use crate::kernel_page;
@@ -29,6 +29,8 @@ enum Mapping {
     Memory { memory: Ref<Memory>, offset: u64, is_writable: bool },
     /// Registers of the device with this address.
     Registers { device: u32 },
+    /// What were registers, of a device that is gone.
+    Poison,
 }
 
 /// An address space.
@@ -38,6 +40,8 @@ pub(crate) struct Space {
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
     domain: Option<Domain>,
+    /// What takes the place of the registers of a device that is taken away: all ones.
+    poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
     is_unconfined: bool,
     /// A unit did not confirm that a device was cut off: the frames mapped for DMA are never given back.
@@ -91,6 +95,7 @@ impl Space {
             regions: Regions::new(AREAS, limit),
             page,
             domain: None,
+            poison: None,
             is_unconfined: false,
             is_quarantined: false,
         };
@@ -114,9 +119,9 @@ impl Space {
         self.page
     }
 
-    /// Frames it takes itself: page tables and the kernel page.
+    /// Frames it takes itself: page tables, the kernel page, the poison page.
     pub(crate) fn own_frames(&self) -> u64 {
-        self.tables.frames() + (1 << kernel_page::ORDER)
+        self.tables.frames() + (1 << kernel_page::ORDER) + u64::from(self.poison.is_some())
     }
 
     /// How many mappings it has.
@@ -128,7 +133,7 @@ impl Space {
     pub(crate) fn map(&mut self, memory: &Ref<Memory>, request: Request) -> Result<u64, Error> {
         let access = request.access()?;
         let end = request.offset.checked_add(request.bytes).ok_or(Error::BadArgument)?;
-        let is_whole = request.bytes > 0 && (request.offset | request.bytes) % PAGE_BYTES == 0;
+        let is_whole = request.bytes > 0 && (request.offset | request.bytes).is_multiple_of(PAGE_BYTES);
         if !is_whole || end > memory.bytes() {
             return Err(Error::BadArgument);
         }
@@ -235,6 +240,8 @@ impl Space {
         cache: Cache,
     ) -> Result<u64, Error> {
         let access = Access { write: true, execute: false, user: true, cache };
+        // Taken now: taking the device away must not depend on free memory.
+        self.prepare_poison()?;
         let address =
             self.regions.insert_anywhere(PRIVATE, bytes, PAGE_BYTES, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
@@ -262,15 +269,29 @@ impl Space {
         Ok(())
     }
 
-    /// Removes every register mapping of a device.
-    pub(crate) fn unmap_registers(&mut self, device: u32, active: &CpuSet) {
+    /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
+    /// surprise removal. What the process writes there lands in a frame of its own.
+    pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
+        let Some(frame) = self.poison else { return };
+        let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         loop {
-            let start = self.regions.iter().find(|r| is_its(r.value())).map(|r| r.range().start);
-            let Some(start) = start else { return };
-            // Just found: it is there.
-            let _ = self.unmap(start, active);
+            let range = self.regions.iter().find(|r| is_its(r.value())).map(|r| r.range());
+            let Some(range) = range else { break };
+            self.tables.redirect(range.start, range.end - range.start, frame, access);
+            self.regions.replace(range.start, Mapping::Poison);
         }
+        tlb::shoot_down(active);
+    }
+
+    fn prepare_poison(&mut self) -> Result<(), Error> {
+        if self.poison.is_none() {
+            let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
+            // SAFETY: the frame is ours alone and lies in the direct map.
+            unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
+            self.poison = Some(frame);
+        }
+        Ok(())
     }
 
     /// Frees everything. No CPU has the tables loaded.
@@ -284,6 +305,9 @@ impl Space {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
                 core::mem::forget(region);
             }
+        }
+        if let Some(frame) = self.poison {
+            ram::free(frame, 0);
         }
         ram::free(self.page, kernel_page::ORDER);
     }

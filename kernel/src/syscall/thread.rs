@@ -20,7 +20,7 @@ pub(super) fn create(call: &Call<'_>) -> Result {
     let start =
         Start { entry: call.number(1), stack: call.number(2), arguments: [call.number(3), call.number(4)] };
     let core: Option<Ref<Core>> = call.optional(5, Rights::USE)?;
-    if start.entry >= USER_END || start.stack >= USER_END || start.stack % 16 != 0 {
+    if start.entry >= USER_END || start.stack >= USER_END || !start.stack.is_multiple_of(16) {
         return Err(Error::BadArgument);
     }
     let thread = Process::spawn(&target, start, core)?;

@@ -20,6 +20,7 @@ use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
 use crate::tools::{self, Series};
+use crate::vm::config::EMULATED;
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
 use crate::{child, port, workspace};
@@ -90,6 +91,7 @@ fn config(options: &RunOptions, machine: Machine, system: &System, port: u16) ->
     }
     Ok(Config {
         machine,
+        accelerator: EMULATED,
         memory: options.memory.clone(),
         cpus: options.system.cpus,
         kernel: system.kernel.clone(),

@@ -45,13 +45,14 @@ pub(super) struct Extra {
 
 /// `[package.metadata.weir]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Weir {
-    /// It is for applications: its program only builds for the guest.
+    /// Its program only builds for the guest.
     pub(super) guest: bool,
-    /// It is the kernel: its program only builds for the guest.
-    pub(super) guest_bin: bool,
 }
+
+/// The package that is built for the kernel's target.
+const KERNEL: &str = "weir-kernel";
 
 /// The packages of the workspace.
 ///
@@ -74,24 +75,29 @@ pub(super) fn packages() -> Result<Vec<Package>> {
 pub(super) enum Place {
     /// Here.
     Host,
-    /// For the kernel's target; only its library's tests here.
+    /// For the kernel's target.
     Kernel,
-    /// For the applications' target; only its library's tests here.
+    /// For the applications' target; a library's tests here.
     Application,
 }
 
 impl Package {
     /// Where it can be built.
     pub(super) fn place(&self) -> Place {
-        match self.metadata.as_ref().map(|extra| &extra.weir) {
-            Some(Weir { guest: true, .. }) => Place::Application,
-            Some(Weir { guest_bin: true, .. }) => Place::Kernel,
-            _ => Place::Host,
+        let is_guest = self.metadata.as_ref().is_some_and(|extra| extra.weir.guest);
+        match (is_guest, self.name == KERNEL) {
+            (true, true) => Place::Kernel,
+            (true, false) => Place::Application,
+            (false, _) => Place::Host,
         }
     }
 
     pub(super) fn has_doctests(&self) -> bool {
         self.targets.iter().any(|target| target.doctest && target.is("lib"))
+    }
+
+    pub(super) fn has_program(&self) -> bool {
+        self.targets.iter().any(|target| target.is("bin"))
     }
 
     pub(super) fn has_library_tests(&self) -> bool {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::job::{Job, Kind};
 use super::metadata::{self, Package, Place};
-use crate::build::{APP_TARGET, KERNEL_TARGET};
+use crate::build::{self, APP_TARGET, KERNEL_TARGET, Profile};
 use crate::progress::Step;
 use crate::tools::Qemu;
 use crate::workspace;
@@ -34,7 +34,11 @@ pub(super) fn jobs(filter: &str, qemu: Option<&Qemu>) -> Result<Vec<Job>> {
         test_programs(&packages)?.into_iter().partition(|program| program.target.name == CASES);
     jobs.extend(host.into_iter().map(|program| host_job(program, &packages, filter)));
     for program in cases {
-        jobs.extend(case_jobs(&program, &packages, filter)?);
+        let cases = case_jobs(&program, &packages, filter)?;
+        if !cases.is_empty() {
+            jobs.extend(builds(&packages));
+        }
+        jobs.extend(cases);
     }
     if let Some(qemu) = qemu {
         let variable = ("WEIR_QEMU".to_owned(), qemu.path.display().to_string());
@@ -88,6 +92,16 @@ fn checks(packages: &[Package]) -> Vec<Job> {
     };
     let format = cargo_job("fmt", Kind::Check, words("fmt --all --check"));
     [format].into_iter().chain(lints.into_iter().filter_map(job)).collect()
+}
+
+/// What the cases boot, built before the first of them, so that no case's time limit pays for it.
+fn builds(packages: &[Package]) -> [Job; 2] {
+    let apps: Vec<&str> =
+        at(packages, Place::Application).filter(|p| p.has_program()).map(|p| p.name.as_str()).collect();
+    [
+        cargo_job("build kernel", Kind::Check, build::kernel_words(Profile::Release)),
+        cargo_job("build apps", Kind::Check, build::app_words(&apps, Profile::Release)),
+    ]
 }
 
 fn doc_tests(packages: &[Package]) -> Option<Job> {
@@ -156,12 +170,8 @@ fn build_tests(arguments: &[String], step: &Step) -> Result<Vec<Artifact>> {
 fn host_job(program: Artifact, packages: &[Package], filter: &str) -> Job {
     let package = program.package(packages);
     let owner = package.map_or("?", |package| &package.name);
-    let is_unit = program.target.kind.iter().any(|kind| kind == "lib" || kind == "bin");
-    let name = if is_unit && program.target.name.replace('_', "-") == *owner {
-        owner.to_owned()
-    } else {
-        format!("{owner}/{}", program.target.name)
-    };
+    let is_library = program.target.kind.iter().any(|kind| kind == "lib");
+    let name = if is_library { owner.to_owned() } else { format!("{owner}/{}", program.target.name) };
     // The filter may mean the program as a whole, or tests in it.
     let inner = if name.contains(filter) { vec![] } else { vec![filter.to_owned()] };
     Job {

@@ -4,12 +4,10 @@
 //! expected exit status, is part of that.** `weir test` gives every case a process of its own; this program
 //! also runs by itself: `cargo test -p weir-runner --test system [FILTER]`.
 //!
-//! Reading order: `guest` (a machine under test) · `peer` (the other end of its network) · `cases`.
+//! The machine under test and the other end of its network are the runner's own `guest` and `peer`.
 #![forbid(unsafe_code)]
 
 mod cases;
-mod guest;
-mod peer;
 
 use std::process::ExitCode;
 

@@ -21,6 +21,8 @@ pub enum Command {
     Restart(String),
     /// Ends an application; its policy says what follows.
     Kill(String),
+    /// Takes a device, by its address, away from its owner.
+    Revoke(String),
     /// The last lines of the system log.
     Log(usize),
     /// The last events of one CPU or of all.
@@ -49,7 +51,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 13] = [
+pub const HELP: [(&str, &str); 14] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -57,6 +59,7 @@ pub const HELP: [(&str, &str); 13] = [
     ("faults", "accesses of devices that the IOMMU blocked"),
     ("restart APP", "end an application and start it again"),
     ("kill APP", "end an application; its policy says what follows"),
+    ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
     ("log [LINES]", "the end of the system log"),
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
@@ -92,6 +95,7 @@ impl Command {
             "faults" => plain(Command::Faults, "faults"),
             "restart" => one("restart APP").map(Command::Restart),
             "kill" => one("kill APP").map(Command::Kill),
+            "revoke" => one("revoke DEVICE").map(Command::Revoke),
             "log" if second.is_none() => {
                 number(first, "log [LINES]").map(|lines| Command::Log(lines.unwrap_or(LOG_LINES)))
             }
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(Command::parse("log"), Ok(Command::Log(20)));
         assert_eq!(Command::parse("trace"), Ok(Command::Trace(None)));
         assert_eq!(Command::parse("grants"), Ok(Command::Grants(None)));
+        assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
 

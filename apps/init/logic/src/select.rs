@@ -1,5 +1,7 @@
 //! Which device a manifest means.
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::fmt;
 
 use weir_abi::device::{DeviceInfo, PciAddress};
@@ -17,6 +19,14 @@ pub fn position(devices: &[DeviceInfo], select: DeviceSelect) -> Option<usize> {
             .map(|(position, _)| position)
             .nth(usize::try_from(index).ok()?),
     }
+}
+
+/// The position in `devices` of the one at `place`, written `segment:bus:device.function`, or without a segment
+/// where that is 0.
+#[must_use]
+pub fn at_place(devices: &[DeviceInfo], place: &str) -> Option<usize> {
+    let full = if place.matches(':').count() == 1 { format!("0000:{place}") } else { String::from(place) };
+    devices.iter().position(|info| PciAddress(info.address).to_string() == full)
 }
 
 /// Shows a selection as people write it.
@@ -52,6 +62,10 @@ mod tests {
         assert_eq!(position(&devices, id(0x1041, 2)), None);
         assert_eq!(position(&devices, id(0x1042, 0)), None);
         assert_eq!(Selection(id(0x1041, 1)).to_string(), "1af4:1041 number 1");
+        assert_eq!(at_place(&devices, "0000:00:02.0"), Some(1));
+        assert_eq!(at_place(&devices, "00:03.0"), Some(2));
+        assert_eq!(at_place(&devices, "00:04.0"), None);
+        assert_eq!(at_place(&devices, "nonsense"), None);
         assert_eq!(Selection(DeviceSelect::Address(0x10)).to_string(), "0000:00:02.0");
     }
 }

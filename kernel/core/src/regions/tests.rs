@@ -224,3 +224,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_is_replaced_in_place() {
+    let mut regions = Regions::new(AREAS, 4);
+    regions.insert_at(PRIVATE.start, 4096, 1).unwrap();
+    assert_eq!(regions.replace(PRIVATE.start, 2), Some(1));
+    assert_eq!(regions.replace(PRIVATE.start + 4096, 3), None);
+    assert_eq!(regions.remove(PRIVATE.start), Some((4096, 2)));
+}

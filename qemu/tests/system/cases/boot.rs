@@ -6,8 +6,8 @@ use anyhow::Result;
 use weir_runner::vm::Outcome;
 
 use super::Case;
-use crate::guest::Setup;
-use crate::peer::Peer;
+use weir_runner::guest::Setup;
+use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("boot::on_1_cpu", || boots(1, "512M")),

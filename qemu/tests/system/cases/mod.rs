@@ -3,7 +3,9 @@
 mod boot;
 mod command;
 mod confinement;
+mod documents;
 mod echo;
+mod measure;
 mod restart;
 mod runner;
 mod selftest;
@@ -24,6 +26,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         confinement::CASES,
         restart::CASES,
         command::CASES,
+        measure::CASES,
+        documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }

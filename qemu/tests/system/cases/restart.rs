@@ -1,15 +1,19 @@
-//! An application that crashes for ever, beside one that must not notice.
+//! Applications that end in the midst of their work: nobody else notices, nothing stays behind, they come back.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::Case;
-use crate::guest::Setup;
-use crate::peer::Peer;
+use weir_runner::guest::{Guest, Setup};
+use weir_runner::peer::{Flood, Peer};
+use weir_runner::report::Status;
 
-pub(super) const CASES: &[(&str, Case)] =
-    &[("restart::crash_loop_next_to_traffic", crash_loop_next_to_traffic)];
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("restart::crash_loop_next_to_traffic", crash_loop_next_to_traffic),
+    ("restart::twenty_crashes_lose_no_frame", twenty_crashes_lose_no_frame),
+    ("restart::killed_at_full_traffic_and_back", killed_at_full_traffic_and_back),
+];
 
 /// Lives that the crashing application must have ended.
 const CRASHES: u64 = 5;
@@ -23,6 +27,7 @@ fn crash_loop_next_to_traffic() -> Result<()> {
     loop {
         steady.echo(500, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
         echoed += 500;
+        guest.counted("steady", |app| app.rx_packets >= echoed)?;
         let status = guest.status()?;
         let (Some(steady), Some(crasher)) = (status.app("steady"), status.app("crasher")) else {
             return Err(guest.failure("the report lacks an application"));
@@ -31,7 +36,6 @@ fn crash_loop_next_to_traffic() -> Result<()> {
             steady.restarts == 0 && steady.state == "running",
             &format!("steady suffered: {steady:?}"),
         )?;
-        guest.check(steady.rx_packets >= echoed, &format!("steady counted {}", steady.rx_packets))?;
         if crasher.restarts >= CRASHES {
             break;
         }
@@ -40,4 +44,67 @@ fn crash_loop_next_to_traffic() -> Result<()> {
     guest.check(guest.has_said("crasher: "), "no backtrace of the crashed application was printed")?;
     // An application that is still being restarted is no failure of the system.
     guest.type_line("poweroff")
+}
+
+/// Restarts whose frames are counted.
+const RESTARTS: u64 = 20;
+/// How long the supervisor's or the application's next sign may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn is_ready(status: &Status) -> bool {
+    status.app("echo").is_some_and(|app| app.ready)
+}
+
+/// The application panics at its first answer, with its device, its core and its rings in use.
+fn twenty_crashes_lose_no_frame() -> Result<()> {
+    let peer = Peer::new()?;
+    let (mut guest, _) = Setup::new("crash-once").network(peer.netdev()).boot()?;
+    let mut frames = None;
+    for restarts in 0..=RESTARTS {
+        guest.status_until("ready", is_ready)?;
+        // Whether the answer gets out before the crash is of no interest; ARP is answered, too.
+        peer.provoke()?;
+        let status = guest.status_until("crashed", |status| {
+            status.app("echo").is_some_and(|app| app.state == "exited" && app.code != 0)
+        })?;
+        guest.check(status.app("echo").is_some_and(|app| app.restarts == restarts), "restarts miscounted")?;
+        let before = *frames.get_or_insert(status.frames_free);
+        let what = format!("{before} free frames became {} in {restarts} restarts", status.frames_free);
+        guest.check(status.frames_free == before, &what)?;
+        guest.type_line("restart echo")?;
+    }
+    guest.type_line("poweroff")
+}
+
+/// Killed while packets fly both ways, its device is free at once: the next life has it and answers.
+fn killed_at_full_traffic_and_back() -> Result<()> {
+    let mut peer = Peer::new()?;
+    let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
+    guest.status_until("ready", is_ready)?;
+    peer.find_guest().map_err(|error| guest.failure(&format!("{error:#}")))?;
+    let flood = peer.flood()?;
+    answers(&guest, &flood, 1000)?;
+    guest.type_line("kill echo")?;
+    guest.console_line("killed echo", LIMIT)?;
+    guest.status_until("killed", |status| status.app("echo").is_some_and(|app| app.state == "killed"))?;
+    guest.type_line("restart echo")?;
+    let start = Instant::now();
+    guest.status_until("back", is_ready)?;
+    answers(&guest, &flood, 1000)?;
+    guest.check(start.elapsed() < LIMIT, &format!("it took {:?} to answer again", start.elapsed()))?;
+    let mut peer = flood.stop().map_err(|error| guest.failure(&format!("{error:#}")))?;
+    peer.echo(500, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
+    let status = guest.status()?;
+    guest.check(status.faults == 0, &format!("the device was caught outside: {status:?}"))?;
+    guest.power_off()
+}
+
+/// Waits for `count` more answers.
+fn answers(guest: &Guest, flood: &Flood, count: u64) -> Result<()> {
+    let (first, deadline) = (flood.answered(), Instant::now() + LIMIT);
+    while flood.answered() < first + count {
+        guest.check(Instant::now() < deadline, &format!("{} answers", flood.answered() - first))?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }

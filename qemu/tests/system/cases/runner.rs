@@ -9,11 +9,12 @@ use tempfile::TempPath;
 use weir_runner::machine::Machine;
 use weir_runner::system::System;
 use weir_runner::tools::{self, Series};
+use weir_runner::vm::config::EMULATED;
 use weir_runner::vm::symbols::Symbols;
 use weir_runner::vm::{Config, Outcome, Vm};
 
 use super::Case;
-use crate::guest::{Guest, scratch_file};
+use weir_runner::guest::{Guest, scratch_file};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("runner::reads_both_serial_ports", reads_both_serial_ports),
@@ -33,9 +34,11 @@ fn write_text(code: &mut Code, port: u16, text: &str) {
     code.bytes(&[0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8]);
 }
 
-/// `mov dx, 0x501; mov eax, value; out dx, eax`: ends QEMU with `value << 1 | 1`.
+/// `mov dx, 0x501; mov eax, value; out dx, eax`: ends QEMU with `value << 1 | 1`. The CPU may still run on for
+/// a moment, so it halts.
 fn exit(code: &mut Code, value: u8) {
     code.bytes(&[0x66, 0xba, 0x01, 0x05, 0xb8, value, 0, 0, 0, 0xef]);
+    halt(code);
 }
 
 /// Waits for the letter `letter` on the first serial port: polls LSR (16550 offset 5, bit 0 "data ready").
@@ -110,6 +113,7 @@ fn config(code: Code) -> Result<(Config, TempPath)> {
     let file = scratch_file("kernel", &code.elf())?;
     let config = Config {
         machine: Machine::named("q35-vtd")?,
+        accelerator: EMULATED,
         memory: "64M".into(),
         cpus: 1,
         bundle: file.to_path_buf(),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use weir_runner::vm::Outcome;
 
 use super::Case;
-use crate::guest::Setup;
+use weir_runner::guest::Setup;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("selftest::all_on_4_cpus", || all("selftest", 4)),
@@ -17,10 +17,12 @@ pub(super) const CASES: &[(&str, Case)] = &[
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// Tests that must have run and passed, whatever else there is.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 10] = [
     "memory-zeroed",
     "write-xor-execute",
     "handles-stale",
+    "quota-mappings",
+    "quota-handles",
     "quota-frames",
     "event-deadline",
     "threads-progress",

@@ -40,7 +40,7 @@ fn devices_read_well() {
     let bridge = DeviceInfo { address: 0xf8, class: 0x06_0100, ..DeviceInfo::default() };
     let expected = "\
 ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  FAULTS
-0000:00:02.0  1af4:1041  02.00 network     3      0  yes    flr    app2        0
+0000:00:02.0  1af4:1041  02.00 network     3      0  yes    reset  app2        0
 0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -           0
 ";
     assert_eq!(devices(&[nic, bridge], name), expected);

@@ -3,16 +3,17 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::build::Profile;
+use crate::machine::Machine;
+use crate::report::{App, Ready, Report, Status};
+use crate::system::System;
+use crate::tools::{self, Series};
+use crate::vm::config::{COUNTING, EMULATED};
+use crate::vm::symbols::Symbols;
+use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
+use crate::workspace;
 use anyhow::{Result, anyhow};
 use tempfile::TempPath;
-use weir_runner::build::Profile;
-use weir_runner::machine::Machine;
-use weir_runner::report::{Ready, Report, Status};
-use weir_runner::system::System;
-use weir_runner::tools::{self, Series};
-use weir_runner::vm::symbols::Symbols;
-use weir_runner::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
-use weir_runner::workspace;
 
 /// How long a guest may take to start its applications.
 const BOOT_LIMIT: Duration = Duration::from_secs(40);
@@ -22,72 +23,122 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const SHOWN_LINES: usize = 60;
 
 /// What to boot. The defaults: VT-d, 2 CPUs, 512 MiB, no network.
-pub(crate) struct Setup {
+pub struct Setup {
     machine: &'static str,
+    accelerator: &'static str,
     memory: &'static str,
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
+    extra: Vec<String>,
     bundle: Option<Vec<u8>>,
 }
 
 impl Setup {
     /// A machine with the manifest `qemu/tests/manifests/NAME.toml`.
-    pub(crate) fn new(manifest: &'static str) -> Setup {
-        Setup { machine: "q35-vtd", memory: "512M", cpus: 2, manifest, networks: vec![], bundle: None }
+    #[must_use]
+    pub fn new(manifest: &'static str) -> Setup {
+        Setup {
+            machine: "q35-vtd",
+            accelerator: EMULATED,
+            memory: "512M",
+            cpus: 2,
+            manifest,
+            networks: vec![],
+            extra: vec![],
+            bundle: None,
+        }
     }
 
-    pub(crate) fn machine(self, machine: &'static str) -> Setup {
+    /// Takes another kind of machine.
+    #[must_use]
+    pub fn machine(self, machine: &'static str) -> Setup {
         Setup { machine, ..self }
     }
 
-    pub(crate) fn memory(self, memory: &'static str) -> Setup {
+    /// Gives it another amount of memory, as QEMU writes it.
+    #[must_use]
+    pub fn memory(self, memory: &'static str) -> Setup {
         Setup { memory, ..self }
     }
 
-    pub(crate) fn cpus(self, cpus: u32) -> Setup {
+    /// Gives it another number of CPUs.
+    #[must_use]
+    pub fn cpus(self, cpus: u32) -> Setup {
         Setup { cpus, ..self }
     }
 
     /// Adds a network device, the next in bus order.
-    pub(crate) fn network(mut self, network: String) -> Setup {
+    #[must_use]
+    pub fn network(mut self, network: String) -> Setup {
         self.networks.push(network);
         self
     }
 
+    /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
+    #[must_use]
+    pub fn counting_instructions(mut self) -> Setup {
+        self.extra.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
+        Setup { accelerator: COUNTING, ..self }
+    }
+
     /// Boots these bytes in place of the manifest's bundle.
-    pub(crate) fn bundle(self, bytes: Vec<u8>) -> Setup {
+    #[must_use]
+    pub fn bundle(self, bytes: Vec<u8>) -> Setup {
         Setup { bundle: Some(bytes), ..self }
     }
 
     /// Builds, starts, and waits until all applications are started.
-    pub(crate) fn boot(self) -> Result<(Guest, Ready)> {
+    ///
+    /// # Errors
+    /// As [`Setup::start`]; the guest did not become ready in time.
+    pub fn boot(self) -> Result<(Guest, Ready)> {
         let mut guest = self.start()?;
-        let ready = guest.wait("the supervisor's ready report", BOOT_LIMIT, |guest| guest.ready.clone())?;
+        let ready = guest.wait_ready()?;
         Ok((guest, ready))
     }
 
     /// Builds and starts.
-    pub(crate) fn start(self) -> Result<Guest> {
+    ///
+    /// # Errors
+    /// It does not build, or QEMU does not start.
+    pub fn start(self) -> Result<Guest> {
+        let system = self.build()?;
+        self.start_built(&system)
+    }
+
+    /// Builds what boots.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn build(&self) -> Result<System> {
         let manifest = workspace::root().join(format!("qemu/tests/manifests/{}.toml", self.manifest));
-        let system = System::from_manifest(&manifest, self.cpus, Profile::Release)?;
+        System::from_manifest(&manifest, self.cpus, Profile::Release)
+    }
+
+    /// Starts what [`Setup::build`] gave.
+    ///
+    /// # Errors
+    /// QEMU does not start.
+    pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let config = Config {
             machine: Machine::named(self.machine)?,
+            accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
             kernel: system.kernel.clone(),
             bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
             append: String::new(),
             networks: self.networks,
-            extra: vec![],
+            extra: self.extra,
         };
-        Guest::start(&config, Symbols::new(&system))
+        Guest::start(&config, Symbols::new(system))
     }
 }
 
 /// A machine under test.
-pub(crate) struct Guest {
+pub struct Guest {
     vm: Option<Vm>,
     symbols: Symbols,
     partial: Lines,
@@ -99,7 +150,10 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Starts a machine whose kernel need not be Weir's.
-    pub(crate) fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
+    ///
+    /// # Errors
+    /// QEMU does not start.
+    pub fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
         let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
         Ok(Guest {
             vm: Some(vm),
@@ -110,6 +164,14 @@ impl Guest {
             statuses: vec![],
             console: vec![],
         })
+    }
+
+    /// Waits until all applications are started.
+    ///
+    /// # Errors
+    /// That took too long.
+    pub fn wait_ready(&mut self) -> Result<Ready> {
+        self.wait("the supervisor's ready report", BOOT_LIMIT, |guest| guest.ready.clone())
     }
 
     /// Waits until `found` finds something.
@@ -154,18 +216,25 @@ impl Guest {
     }
 
     /// An error that shows the end of the console.
-    pub(crate) fn failure(&self, what: &str) -> anyhow::Error {
+    #[must_use]
+    pub fn failure(&self, what: &str) -> anyhow::Error {
         let tail = &self.console[self.console.len().saturating_sub(SHOWN_LINES)..];
         anyhow!("{what}; console:\n{}", tail.join("\n"))
     }
 
     /// Fails unless `condition` holds.
-    pub(crate) fn check(&self, condition: bool, what: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// The failure, with the console.
+    pub fn check(&self, condition: bool, what: &str) -> Result<()> {
         if condition { Ok(()) } else { Err(self.failure(what)) }
     }
 
     /// Waits for a console line that contains `text`, from the first line of all.
-    pub(crate) fn console_line(&mut self, text: &str, limit: Duration) -> Result<String> {
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn console_line(&mut self, text: &str, limit: Duration) -> Result<String> {
         let mut looked_at = 0;
         self.wait(&format!("a console line with `{text}`"), limit, |guest| {
             let start = std::mem::replace(&mut looked_at, guest.console.len());
@@ -174,18 +243,54 @@ impl Guest {
     }
 
     /// Whether a console line so far contains `text`.
-    pub(crate) fn has_said(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
     }
 
+    /// Asks for reports until one `pleases`.
+    ///
+    /// # Errors
+    /// None does for a while; the machine has ended.
+    pub fn status_until(&mut self, what: &str, pleases: impl Fn(&Status) -> bool) -> Result<Status> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let status = self.status()?;
+            if pleases(&status) {
+                return Ok(status);
+            }
+            self.check(Instant::now() < deadline, &format!("no sign of {what}: {status:?}"))?;
+        }
+    }
+
+    /// The counters of an application once they are `enough`: it counts a burst after having answered it, so a
+    /// report may come between the two.
+    ///
+    /// # Errors
+    /// As [`Guest::status_until`]; there is no such application.
+    pub fn counted(&mut self, name: &str, enough: impl Fn(&App) -> bool) -> Result<App> {
+        let what = format!("counters of {name} that suffice");
+        let status = self.status_until(&what, |status| status.app(name).is_none_or(&enough))?;
+        status
+            .app(name)
+            .cloned()
+            .ok_or_else(|| self.failure(&format!("the report has no application {name}")))
+    }
+
     /// Types a line at the console.
-    pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// The machine has ended.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
         let vm = self.vm.as_mut().ok_or_else(|| anyhow!("the machine has ended"))?;
         vm.type_text(&format!("{line}\r"))
     }
 
     /// The counters now: asks for a report and waits for one that is younger than the question.
-    pub(crate) fn status(&mut self) -> Result<Status> {
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn status(&mut self) -> Result<Status> {
         self.drain();
         self.type_line("report")?;
         let seen = self.statuses.len();
@@ -193,7 +298,10 @@ impl Guest {
     }
 
     /// Waits for counters that please.
-    pub(crate) fn status_when(
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn status_when(
         &mut self,
         what: &str,
         limit: Duration,
@@ -212,7 +320,10 @@ impl Guest {
     }
 
     /// Switches the machine off and checks that the guest did it, and why.
-    pub(crate) fn power_off(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It ended otherwise, or not at all.
+    pub fn power_off(mut self) -> Result<()> {
         let vm = self.vm.take().ok_or_else(|| anyhow!("the machine has ended"))?;
         let outcome = vm.power_off(|event| self.see(event));
         self.check(outcome == Outcome::Success, &format!("the machine ended with {outcome:?}"))?;
@@ -220,7 +331,10 @@ impl Guest {
     }
 
     /// Waits for the machine to end by itself; gives what it ended with and the last counters.
-    pub(crate) fn end(&mut self, limit: Duration) -> Result<(Outcome, Option<Status>)> {
+    ///
+    /// # Errors
+    /// It did not end within the limit.
+    pub fn end(&mut self, limit: Duration) -> Result<(Outcome, Option<Status>)> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -236,7 +350,10 @@ impl Guest {
 }
 
 /// A file with these bytes, for as long as the value lives: QEMU reads its files before it says it runs.
-pub(crate) fn scratch_file(name: &str, bytes: &[u8]) -> Result<TempPath> {
+///
+/// # Errors
+/// The disk refuses.
+pub fn scratch_file(name: &str, bytes: &[u8]) -> Result<TempPath> {
     let mut file = tempfile::Builder::new().prefix(name).tempfile()?;
     file.write_all(bytes)?;
     Ok(file.into_temp_path())

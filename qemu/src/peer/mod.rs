@@ -3,6 +3,7 @@
 //! One datagram of a Unix socket is one frame; neither side loses any. The frames are made and read with
 //! `smoltcp`'s wire types, so that guest and peer do not share a mistake.
 
+mod flood;
 mod frames;
 
 use std::os::unix::net::UnixDatagram;
@@ -13,16 +14,19 @@ use anyhow::{Context, Result, bail};
 use smoltcp::wire::EthernetAddress;
 use tempfile::TempDir;
 
+pub use flood::Flood;
 use frames::Answer;
 use frames::{arp_request, echo_request, read, udp};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long to wait for an answer to ARP before asking again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Frames on their way at a time: below what the guest's receive ring and the socket's queue take.
 const WINDOW: usize = 16;
 
 /// The peer.
-pub(crate) struct Peer {
+pub struct Peer {
     folder: TempDir,
     socket: UnixDatagram,
     guest: Option<EthernetAddress>,
@@ -30,7 +34,10 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Opens its socket, in a folder that goes with it.
-    pub(crate) fn new() -> Result<Peer> {
+    ///
+    /// # Errors
+    /// No place for the socket.
+    pub fn new() -> Result<Peer> {
         remove_orphans();
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
@@ -40,7 +47,8 @@ impl Peer {
     }
 
     /// The argument of `-netdev`.
-    pub(crate) fn netdev(&self) -> String {
+    #[must_use]
+    pub fn netdev(&self) -> String {
         let (guest, peer) = (self.guest_path(), self.folder.path().join("peer"));
         format!(
             "dgram,local.type=unix,local.path={},remote.type=unix,remote.path={}",
@@ -54,7 +62,10 @@ impl Peer {
     }
 
     /// Sends a frame; waits while the guest's queue is full.
-    pub(crate) fn send(&self, frame: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The guest's queue stays full.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
         let sent =
             self.socket.send_to(frame, self.guest_path()).context("the guest's network takes no frame")?;
         if sent != frame.len() {
@@ -85,11 +96,14 @@ impl Peer {
     }
 
     /// Asks who has the guest's address until it answers.
-    pub(crate) fn find_guest(&mut self) -> Result<EthernetAddress> {
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn find_guest(&mut self) -> Result<EthernetAddress> {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             self.send(&arp_request())?;
-            if let Some(Answer::Arp(address)) = self.receive(Duration::from_millis(500))? {
+            if let Some(Answer::Arp(address)) = self.receive(ASK_AGAIN)? {
                 self.guest = Some(address);
                 return Ok(address);
             }
@@ -102,7 +116,10 @@ impl Peer {
     }
 
     /// Pings the guest with `bytes` bytes and checks that they come back.
-    pub(crate) fn ping(&mut self, sequence: u16, bytes: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn ping(&mut self, sequence: u16, bytes: usize) -> Result<()> {
         let payload = pattern(sequence.into(), bytes);
         let guest = self.guest()?;
         self.send(&echo_request(guest, sequence, &payload))?;
@@ -116,8 +133,11 @@ impl Peer {
     }
 
     /// Sends `count` datagrams of the sizes that `size` gives to the guest's echo port and checks that each
-    /// comes back intact, exactly once. Gives how many were in flight at most.
-    pub(crate) fn echo(&mut self, count: usize, size: impl Fn(usize) -> usize) -> Result<()> {
+    /// comes back intact, exactly once.
+    ///
+    /// # Errors
+    /// One is lost or changed, or comes twice.
+    pub fn echo(&mut self, count: usize, size: impl Fn(usize) -> usize) -> Result<()> {
         let guest = self.guest()?;
         let mut is_back = vec![false; count];
         let mut in_flight = 0;
@@ -144,8 +164,19 @@ impl Peer {
         Ok(())
     }
 
+    /// Sends as much as the guest takes, from now on, on a thread of its own.
+    ///
+    /// # Errors
+    /// The guest is not found.
+    pub fn flood(self) -> Result<Flood> {
+        Flood::begin(self)
+    }
+
     /// Frames that no correct host sends: cut short at every length, with wrong lengths, versions, checksums.
-    pub(crate) fn malformed(&mut self) -> Result<Vec<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// The guest is not found.
+    pub fn malformed(&mut self) -> Result<Vec<Vec<u8>>> {
         let guest = self.guest()?;
         let whole = [arp_request(), echo_request(guest, 9, &[7; 40]), udp(guest, 4000, &[7; 40])];
         let cut = whole.iter().flat_map(|frame| (14..frame.len()).map(|bytes| frame[..bytes].to_vec()));
@@ -159,8 +190,19 @@ impl Peer {
         Ok(cut.chain(flipped).collect())
     }
 
+    /// Asks for an answer and does not wait for it.
+    ///
+    /// # Errors
+    /// The guest's queue stays full.
+    pub fn provoke(&self) -> Result<()> {
+        self.send(&arp_request())
+    }
+
     /// Sends one datagram and says whether it came back within `limit`.
-    pub(crate) fn echo_one(&mut self, number: usize, limit: Duration) -> Result<bool> {
+    ///
+    /// # Errors
+    /// The guest is not found, or sends rubbish.
+    pub fn echo_one(&mut self, number: usize, limit: Duration) -> Result<bool> {
         let guest = self.guest()?;
         let payload = pattern(number, 64);
         self.send(&udp(guest, port_of(number), &payload))?;
@@ -190,9 +232,9 @@ fn remove_orphans() {
 }
 
 /// Smallest payload that carries its number.
-pub(crate) const NUMBERED_BYTES: usize = 4;
+pub const NUMBERED_BYTES: usize = 4;
 /// Largest payload of a datagram in a frame of 1514 bytes.
-pub(crate) const PAYLOAD_MAX_BYTES: usize = 1500 - 20 - 8;
+pub const PAYLOAD_MAX_BYTES: usize = 1500 - 20 - 8;
 
 /// The port that datagram `number` comes from: many different ones, so that a mixed-up header shows.
 fn port_of(number: usize) -> u16 {

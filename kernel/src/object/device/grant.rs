@@ -1,0 +1,151 @@
+//! Granting a device and taking it back.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc::vec::Vec;
+
+use weir_abi::info::TraceKind;
+use weir_abi::{Error, Handle, Rights, call};
+use weir_kernel::refs::Ref;
+
+use super::{Device, DeviceRef, Owner, devices};
+use crate::arch::time;
+use crate::object::Object;
+use crate::object::process::Process;
+use crate::pci::{Clock, pci};
+use crate::trace;
+
+impl Device {
+    /// Makes `process` the owner.
+    pub(crate) fn assign(&'static self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
+        if flags & !call::ASSIGN_UNCONFINED != 0 {
+            return Err(Error::BadArgument);
+        }
+        let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
+        let _change = self.change.lock();
+        let function = self.function();
+        if self.owner.lock().is_some() {
+            return Err(Error::Busy);
+        }
+        const BRIDGE_CLASS: u32 = 0x06;
+        if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
+            return Err(Error::Unsupported);
+        }
+        if self.unit.is_none() && !accept_unconfined {
+            return Err(Error::NoIommu);
+        }
+        if !self.has_reset() && !accept_unconfined {
+            // The next owner would find what this one left.
+            return Err(Error::NotIsolated);
+        }
+        self.check_group(process)?;
+        self.reset()?;
+        function.set_memory_decode(&pci().ecam, true)?;
+        process.change_space(|space| match self.unit {
+            Some(unit) => space.attach(unit, function),
+            None => {
+                space.set_unconfined();
+                Ok(())
+            }
+        })?;
+        let handle = self.hand_over(process);
+        if handle.is_err()
+            && let Some(unit) = self.unit
+        {
+            process.change_space(|space| space.detach(unit, function))?;
+        }
+        handle
+    }
+
+    pub(super) fn hand_over(&'static self, process: &Ref<Process>) -> Result<Handle, Error> {
+        static GRANTS: AtomicU64 = AtomicU64::new(1);
+        let grant = GRANTS.fetch_add(1, Ordering::Relaxed);
+        let mut interrupts = Vec::new();
+        let count = usize::from(self.function().interrupts());
+        interrupts.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        interrupts.resize_with(count, || None);
+        let view = DeviceRef { device: self, grant: Some(grant) };
+        let handle = process.adopt(Object::Device(view), Rights::READ.union(Rights::USE))?;
+        let owner = Owner {
+            process: process.clone(),
+            handle,
+            grant,
+            watcher: None,
+            interrupts,
+            last_fault: None,
+            faults_logged: 0,
+        };
+        *self.owner.lock() = Some(owner);
+        trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
+        Ok(handle)
+    }
+
+    /// Functions that can reach each other past the IOMMU have one owner.
+    pub(super) fn check_group(&self, process: &Ref<Process>) -> Result<(), Error> {
+        let group = pci().groups[self.index];
+        let in_group = devices().iter().filter(|d| pci().groups[d.index] == group);
+        let foreign = |d: &Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        if in_group.into_iter().any(foreign) { Err(Error::NotIsolated) } else { Ok(()) }
+    }
+
+    /// Gives the next owner a function without a past.
+    pub(super) fn reset(&self) -> Result<(), Error> {
+        let function = self.function();
+        function.set_bus_master(&pci().ecam, false)?;
+        if self.has_reset() {
+            pci().inventory.reset(self.index, &pci().ecam, &Clock)?;
+        }
+        if let Some(table) = &self.msix {
+            table.mask_all();
+        }
+        Ok(())
+    }
+
+    /// Takes the function away from its owner.
+    pub(crate) fn revoke(&self) -> Result<(), Error> {
+        let _change = self.change.lock();
+        self.take_away()
+    }
+
+    /// The revocation itself; the caller holds `change`.
+    pub(super) fn take_away(&self) -> Result<(), Error> {
+        let start_ns = time::now_ns();
+        // 1: the grant is dead: every later use of the owner's handle fails.
+        let mut owner = self.owner.lock().take().ok_or(Error::NotFound)?;
+        let function = self.function();
+        let number = self.number();
+        // 2: the owner no longer reaches the registers; a driver that polls them sees a device that is gone.
+        let process = owner.process.clone();
+        let zapped = process.change_space(|space| {
+            space.poison_registers(number, &process.active);
+            Ok(())
+        });
+        // 3: no new transfers. A function that is gone makes none.
+        let quiet = function.set_bus_master(&pci().ecam, false);
+        // 4 and 5: blocked, and the unit has forgotten and drained. If it does not confirm, it is isolated, and
+        // the address space keeps its frames for ever.
+        let detached = self.unit.map(|unit| process.change_space(|space| space.detach(unit, function)));
+        // 6: no interrupt of it arrives.
+        self.silence(&mut owner);
+        let quiet_ns = time::now_ns() - start_ns;
+        // 7: the next owner finds it reset; here so that it forgets this one's data now.
+        let reset = self.reset();
+        if let Some(error) =
+            [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err), reset.err()]
+                .into_iter()
+                .flatten()
+                .find(|e| *e != Error::Gone)
+        {
+            log::error!("{}: revocation: {error}", function.address);
+        }
+        // 8: the owner and the supervisor are told.
+        trace::record(TraceKind::DeviceRevoked, process.id, [number.into(), quiet_ns]);
+        if let Some(event) = owner.watcher.take() {
+            // An owner that is ending needs no telling.
+            let _ = event.signal();
+        }
+        let closed = process.handles.lock().remove(owner.handle);
+        drop(closed);
+        Ok(())
+    }
+}

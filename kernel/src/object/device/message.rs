@@ -1,0 +1,135 @@
+//! A device's interrupts: vectors, remapping entries and the registers that hold the messages.
+
+use weir_abi::Error;
+use weir_iommu::vtd::InterruptHandle;
+use weir_kernel::pci::{Function, Message, MsixState, MsixTable, TableRegisters};
+
+use super::{Device, Owner};
+use crate::mm::vmap;
+use crate::object::interrupt::Route;
+use crate::pci::pci;
+use crate::{cpus, iommu};
+
+/// An interrupt that leads somewhere.
+pub(super) struct Bound {
+    pub(super) route: Route,
+    pub(super) entry: Option<InterruptHandle>,
+    pub(super) message: Message,
+    pub(super) is_masked: bool,
+}
+
+impl Bound {
+    /// Takes the interrupt away from the device.
+    pub(super) fn free(self, unit: Option<usize>) {
+        if let (Some(unit), Some(entry)) = (unit, self.entry)
+            && let Err(error) = iommu::free_interrupt(unit, entry)
+        {
+            // The unit did not confirm: the interrupt may still arrive, so its vector leads nowhere else, ever.
+            log::error!("interrupt of a revoked device: {error}; its vector stays out of use");
+            core::mem::forget(self.route);
+        }
+    }
+}
+
+impl Device {
+    /// The message that leads to `route`: through the unit, or directly where there is none.
+    pub(super) fn message(&self, route: &Route) -> Result<(Option<InterruptHandle>, Message), Error> {
+        let Some(unit) = self.unit else {
+            return Ok((None, direct_message(route)?));
+        };
+        let entry = iommu::allocate_interrupt(unit, self.function(), route.vector(), route.cpu)?;
+        let msi = entry.msi();
+        Ok((Some(entry), Message { address: msi.address, data: msi.data }))
+    }
+
+    /// Writes a bound interrupt to the device, masked.
+    pub(super) fn program(&self, index: u16, bound: &Bound) -> Result<(), Error> {
+        let (function, ecam) = (self.function(), &pci().ecam);
+        match &self.msix {
+            Some(table) => {
+                table.program(index, bound.message)?;
+                Ok(function.set_msix(ecam, MsixState::On)?)
+            }
+            // MSI messages differ in the low data bits, which remapping by one entry each has no use for: one.
+            None if index == 0 => Ok(function.program_msi(ecam, bound.message, 0)?),
+            None => Err(Error::Unsupported),
+        }
+    }
+
+    pub(super) fn set_masked(&self, index: u16, is_masked: bool) -> Result<(), Error> {
+        let (function, ecam) = (self.function(), &pci().ecam);
+        match &self.msix {
+            Some(table) => Ok(table.set_masked(index, is_masked)?),
+            None => {
+                if function.capabilities.msi.is_some_and(|msi| msi.has_mask) {
+                    function.set_msi_masked(ecam, index, is_masked)?;
+                }
+                Ok(function.set_msi(ecam, !is_masked)?)
+            }
+        }
+    }
+
+    /// After a reset the device has forgotten its interrupts.
+    pub(super) fn program_again(&self, owner: &Owner) -> Result<(), Error> {
+        for (index, bound) in (0u16..).zip(&owner.interrupts) {
+            let Some(bound) = bound else { continue };
+            self.program(index, bound)?;
+            self.set_masked(index, bound.is_masked)?;
+        }
+        Ok(())
+    }
+
+    /// Masks and frees every interrupt of the grant.
+    pub(super) fn silence(&self, owner: &mut Owner) {
+        let function = self.function();
+        let ecam = &pci().ecam;
+        let masked = if self.msix.is_some() {
+            function.set_msix(ecam, MsixState::Masked)
+        } else if function.capabilities.msi.is_some() {
+            function.set_msi(ecam, false)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = masked {
+            log::warn!("{}: interrupts not masked at the device: {error}", function.address);
+        }
+        for bound in owner.interrupts.iter_mut().filter_map(Option::take) {
+            bound.free(self.unit);
+        }
+    }
+}
+
+/// An ordinary message (Intel SDM volume 3, "Message Signalled Interrupts"), for functions without a unit.
+fn direct_message(route: &Route) -> Result<Message, Error> {
+    let apic_id = u8::try_from(cpus::apic_id(route.cpu)).map_err(|_| Error::Unsupported)?;
+    Ok(Message { address: 0xfee0_0000 | u64::from(apic_id) << 12, data: route.vector().into() })
+}
+
+/// An MSI-X table, mapped for ever.
+pub(super) struct Registers(*mut u8);
+
+// SAFETY: device registers belong to no CPU; each access is one whole register.
+unsafe impl Send for Registers {}
+// SAFETY: as above.
+unsafe impl Sync for Registers {}
+
+impl Registers {
+    pub(super) fn map(function: &Function) -> Option<MsixTable<Registers>> {
+        let msix = function.capabilities.msix?;
+        let bar = function.bars.get(usize::from(msix.table.bar))?.as_ref()?.memory()?;
+        let at = bar.start.0.checked_add(msix.table.offset)?;
+        Some(MsixTable::new(&msix, Registers(vmap::map_registers(at, msix.table.bytes))))
+    }
+}
+
+impl TableRegisters for Registers {
+    fn read(&self, offset: u64) -> u32 {
+        // SAFETY: `MsixTable` stays within the table, which is mapped whole.
+        unsafe { self.0.add(offset as usize).cast::<u32>().read_volatile() }
+    }
+
+    fn write(&self, offset: u64, value: u32) {
+        // SAFETY: as above.
+        unsafe { self.0.add(offset as usize).cast::<u32>().write_volatile(value) }
+    }
+}

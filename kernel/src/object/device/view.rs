@@ -1,0 +1,196 @@
+//! What holders of a handle do with a device.
+
+use core::sync::atomic::Ordering;
+
+use weir_abi::device::{BarInfo, DeviceInfo};
+use weir_abi::{Error, Handle, call};
+use weir_kernel::pci::{Bar, BarKind};
+use weir_kernel::refs::Ref;
+
+use super::message::Bound;
+use super::{Device, DeviceRef, Owner};
+use crate::mm::address::PhysAddr;
+use crate::mm::paging::Cache;
+use crate::object::event::Event;
+use crate::object::interrupt::{Interrupt, Route};
+use crate::object::process::Process;
+use crate::pci::pci;
+
+impl DeviceRef {
+    /// PCI address, as one number.
+    pub(crate) fn address(&self) -> u32 {
+        self.device.number()
+    }
+
+    /// See [`Device::assign`]; for the supervisor only.
+    pub(crate) fn assign(&self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
+        self.device.assign(process, flags)
+    }
+
+    /// See [`Device::revoke`].
+    pub(crate) fn revoke(&self) -> Result<(), Error> {
+        self.device.revoke()
+    }
+
+    /// Runs `with` on the grant this is a view of; `Gone` if that is over.
+    fn with_owner<T>(
+        &self,
+        with: impl FnOnce(&'static Device, &mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut guard = self.device.owner.lock();
+        let owner = guard.as_mut().filter(|owner| Some(owner.grant) == self.grant).ok_or(Error::Gone)?;
+        with(self.device, owner)
+    }
+
+    /// Whether the grant still stands; the supervisor's view always does.
+    fn check(&self) -> Result<(), Error> {
+        if self.grant.is_none() { Ok(()) } else { self.with_owner(|_, _| Ok(())) }
+    }
+
+    /// Its description.
+    pub(crate) fn info(&self) -> DeviceInfo {
+        let function = self.device.function();
+        let mut flags = 0;
+        let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
+        set(self.device.has_reset(), DeviceInfo::HAS_RESET);
+        set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
+        set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
+        set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
+        let bar = |bar: &Option<Bar>| match bar {
+            Some(bar) if bar.memory().is_some() => BarInfo {
+                bytes: bar.bytes,
+                flags: match bar.kind {
+                    BarKind::Memory { is_prefetchable: true, .. } => BarInfo::PREFETCHABLE,
+                    _ => 0,
+                },
+            },
+            _ => BarInfo::default(),
+        };
+        DeviceInfo {
+            address: self.address(),
+            vendor: function.vendor,
+            device: function.device,
+            subsystem_vendor: function.subsystem_vendor,
+            subsystem: function.subsystem,
+            class: function.class,
+            revision: function.revision,
+            header_type: function.header.number(),
+            interrupts: function.interrupts(),
+            flags,
+            group: pci().groups[self.device.index] as u32,
+            owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
+            faults: self.device.faults.load(Ordering::Relaxed),
+            bars: function.bars.each_ref().map(bar),
+        }
+    }
+
+    /// Reads configuration space.
+    pub(crate) fn config_read(&self, offset: u64, width: u64) -> Result<u64, Error> {
+        self.check()?;
+        let offset = u16::try_from(offset).map_err(|_| Error::BadArgument)?;
+        let width = u8::try_from(width).map_err(|_| Error::BadArgument)?;
+        Ok(self.device.function().read_config(&pci().ecam, offset, width)?.into())
+    }
+
+    /// Maps registers into the owner's address space.
+    pub(crate) fn map_bar(
+        &self,
+        caller: &Ref<Process>,
+        bar: u64,
+        offset: u64,
+        bytes: u64,
+        flags: u64,
+    ) -> Result<u64, Error> {
+        let bar = u8::try_from(bar).map_err(|_| Error::BadArgument)?;
+        let cache = match flags {
+            0 => Cache::Uncached,
+            call::MAP_WRITE_COMBINING if self.is_prefetchable(bar) => Cache::WriteCombining,
+            _ => return Err(Error::BadArgument),
+        };
+        let pages = pci().inventory.mappable(self.device.index, bar, offset, bytes, &pci().reserved);
+        let pages = pages.map_err(|_| Error::BadArgument)?;
+        // The address space is locked before the grant is looked at, and revocation ends the grant before it
+        // locks the address space: so it finds what is mapped here.
+        caller.change_space(|space| {
+            self.with_owner(
+                |_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) },
+            )?;
+            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
+        })
+    }
+
+    fn is_prefetchable(&self, bar: u8) -> bool {
+        let bar = self.device.function().bars.get(usize::from(bar)).copied().flatten();
+        bar.is_some_and(|bar| matches!(bar.kind, BarKind::Memory { is_prefetchable: true, .. }))
+    }
+
+    /// Performs a device operation.
+    pub(crate) fn control(&self, operation: u64) -> Result<(), Error> {
+        self.with_owner(|device, owner| {
+            let function = device.function();
+            match operation {
+                call::DEVICE_BUS_MASTER_ON => Ok(function.set_bus_master(&pci().ecam, true)?),
+                call::DEVICE_BUS_MASTER_OFF => Ok(function.set_bus_master(&pci().ecam, false)?),
+                call::DEVICE_RESET if device.has_reset() => {
+                    device.reset()?;
+                    function.set_memory_decode(&pci().ecam, true)?;
+                    device.program_again(owner)
+                }
+                call::DEVICE_RESET => Err(Error::Unsupported),
+                _ => Err(Error::BadArgument),
+            }
+        })
+    }
+
+    /// Sets or clears who is told of faults and of revocation.
+    pub(crate) fn watch(&self, event: Option<Ref<Event>>) -> Result<(), Error> {
+        let old = self.with_owner(|_, owner| Ok(core::mem::replace(&mut owner.watcher, event)))?;
+        drop(old);
+        Ok(())
+    }
+
+    /// Leads interrupt `index` to `event`, masked.
+    pub(crate) fn bind(&self, index: u64, event: &Ref<Event>) -> Result<Interrupt, Error> {
+        let route = Route::to(event)?;
+        self.with_owner(|device, owner| {
+            let index = u16::try_from(index).map_err(|_| Error::BadArgument)?;
+            let slot =
+                owner.interrupts.get_mut(usize::from(index)).ok_or(match device.function().interrupts() {
+                    0 => Error::Unsupported,
+                    _ => Error::BadArgument,
+                })?;
+            if slot.is_some() {
+                return Err(Error::Busy);
+            }
+            let (entry, message) = device.message(&route)?;
+            let bound = Bound { route, entry, message, is_masked: true };
+            if let Err(error) = device.program(index, &bound) {
+                bound.free(device.unit);
+                return Err(error);
+            }
+            *slot = Some(bound);
+            Ok(Interrupt { device: self.clone(), index })
+        })
+    }
+
+    /// Frees an interrupt whose last handle is gone. After a revocation there is nothing left to free.
+    pub(crate) fn unbind(&self, index: u16) {
+        let freed = self.with_owner(|device, owner| {
+            let slot = &mut owner.interrupts[usize::from(index)];
+            // A function that is gone sends nothing; its entry is freed all the same.
+            let _ = device.set_masked(index, true);
+            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+        });
+        let _ = freed;
+    }
+
+    /// Masks or unmasks a bound interrupt.
+    pub(crate) fn mask(&self, index: u16, is_masked: bool) -> Result<(), Error> {
+        self.with_owner(|device, owner| {
+            let bound = owner.interrupts[usize::from(index)].as_mut().ok_or(Error::Gone)?;
+            device.set_masked(index, is_masked)?;
+            bound.is_masked = is_masked;
+            Ok(())
+        })
+    }
+}
