@@ -42,7 +42,7 @@ impl Permissions {
     }
 }
 
-/// What a unit must be told about a changed domain; see [`Unit::invalidate`](crate::vtd::Unit::invalidate).
+/// What a unit must be told about a changed domain; see [`vtd::Unit::invalidate`](crate::vtd::Unit::invalidate) and [`amdvi::Unit::invalidate`](crate::amdvi::Unit::invalidate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalidation {
     pub(crate) domain: DomainId,
@@ -181,7 +181,7 @@ pub struct Unflushed<'d, M> {
 
 impl<M: TableMemory> Unflushed<'_, M> {
     /// Has every unit concerned confirm the change: calls `invalidate` once for each unit the domain is attached
-    /// to, which is expected to call [`Unit::invalidate`](crate::vtd::Unit::invalidate). Covers every earlier
+    /// to, which is expected to call that unit's `invalidate`. Covers every earlier
     /// change that was not flushed.
     ///
     /// # Errors

@@ -95,6 +95,15 @@ fn a_requester_is_in_one_domain_at_a_time() {
 }
 
 #[test]
+fn a_domain_for_other_units_is_refused() {
+    let mut machine = Machine::new(Kind { is_coherent: false, ..FULL });
+    machine.unit.enable_translation().unwrap();
+    let mut foreign = Machine::new(FULL).domain();
+    assert_eq!(machine.unit.attach(DEVICE, &mut foreign), Err(Error::IncompatibleDomain));
+    assert!(!foreign.is_attached());
+}
+
+#[test]
 fn attached_before_translation_is_on() {
     for kind in kinds() {
         let mut machine = Machine::new(kind);
