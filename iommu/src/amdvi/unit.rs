@@ -141,6 +141,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
             let entry = Translation::through(domain.root(), format.levels(), domain.id());
             unit.change_translation(requester, entry)?;
             if unit.caches_not_present {
+                // A hypervisor that shadows our tables reads those of the domain when it is told of them.
                 unit.forget([Request::Domain { domain: domain.id() }])?;
             }
             Ok(())

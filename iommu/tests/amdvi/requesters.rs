@@ -133,6 +133,20 @@ fn detach_order_is_the_specifications() {
 }
 
 #[test]
+fn a_unit_that_remembers_absence_is_told_of_a_new_domain() {
+    for caches_not_present in [false, true] {
+        let mut machine = Machine::new(Kind { caches_not_present, ..FULL });
+        machine.unit.enable_translation().unwrap();
+        machine.model.take_events();
+        let mut domain = machine.domain();
+        machine.unit.attach(DEVICE, &mut domain).unwrap();
+        let entry = Event::Command([0x2000_0000_0000_0018, 0]);
+        let pages = Event::Command([0x3000_0001_0000_0000, 0x7fff_ffff_ffff_f003]);
+        assert_eq!(asked(&machine.model), if caches_not_present { vec![entry, pages] } else { vec![entry] });
+    }
+}
+
+#[test]
 fn the_command_buffer_wraps() {
     let (mut machine, mut domain) = Machine::with_device(FULL);
     for round in 0..700 {
