@@ -15,10 +15,12 @@ fn machine(kind: Kind, mode: ApicMode) -> Machine {
     machine
 }
 
-/// The three formats of entries.
+/// The three formats of entries, with and without caches in between.
 fn formats() -> impl Iterator<Item = (Kind, ApicMode)> {
     let both = kinds().filter(|kind| kind.features >> 7 & 1 == 1).map(|kind| (kind, ApicMode::X2Apic));
-    both.chain([(FULL, ApicMode::XApic), (Kind { features: 0x40, ..FULL }, ApicMode::XApic)])
+    let short = Kind { features: 0x40, ..FULL };
+    let narrow = [FULL, short, Kind { is_coherent: false, ..short }].map(|kind| (kind, ApicMode::XApic));
+    both.chain(narrow)
 }
 
 fn raise(
