@@ -4,14 +4,15 @@
 //! what needs more is done once in [`LOOKS_PER_ROUND`] looks.
 
 use weir_net::{Answer, EchoResponder};
+use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::Burst;
 use weir_rt::clock::now_ns;
+use weir_rt::hal::Function;
 use weir_rt::poll::{Poller, Step};
 use weir_rt::{log, thread};
-use weir_virtio::Error;
 
 use crate::watch::Watch;
-use crate::{Failure, Nic};
+use crate::{Failure, Port};
 
 /// Frames taken at once.
 const BURST: usize = 32;
@@ -26,8 +27,8 @@ const SPIN_MAX_NS: u64 = 200_000;
 const SLEEP_NS: u64 = 500_000_000;
 
 /// What the loop works with.
-pub(crate) struct DataPath {
-    nic: Nic,
+pub(crate) struct DataPath<N: Nic> {
+    port: Port<N>,
     responder: EchoResponder,
     watch: Watch,
     received: Burst<BURST>,
@@ -48,21 +49,24 @@ pub(crate) struct Work {
     pub(crate) dropped: u64,
 }
 
-impl DataPath {
+impl<N: Nic<Device = Function>> DataPath<N>
+where
+    Failure: From<N::Error>,
+{
     pub(crate) fn new(
-        nic: Nic,
+        port: Port<N>,
         responder: EchoResponder,
         watch: Watch,
         crash_after: Option<u64>,
-    ) -> DataPath {
+    ) -> DataPath<N> {
         let (received, answers) = (Burst::new(), Burst::new());
-        DataPath { nic, responder, watch, received, answers, crash_after, next_visit_ns: 0 }
+        DataPath { port, responder, watch, received, answers, crash_after, next_visit_ns: 0 }
     }
 
     /// Answers until something fails. `is_alone`: never sleep.
     pub(crate) fn run(mut self, is_alone: bool) -> Result<(), Failure> {
         let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
-        self.watch.watch_link(&self.nic)?;
+        self.watch.watch_link(&self.port.net)?;
         self.watch.begin();
         loop {
             let mut must_sleep = false;
@@ -82,7 +86,7 @@ impl DataPath {
 
     /// Takes what arrived and answers it; `true` where something did.
     fn look(&mut self) -> Result<bool, Failure> {
-        let Nic { rx, pool, .. } = &mut self.nic;
+        let Port { rx, pool, .. } = &mut self.port;
         match rx.receive(pool, &mut self.received) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
@@ -96,11 +100,11 @@ impl DataPath {
                 Answer::Send => {
                     work.tx_bytes += u64::from(buf.len());
                     // As many slots as were received: there is room.
-                    self.answers.push(buf).unwrap_or_else(|buf| self.nic.pool.put(buf));
+                    self.answers.push(buf).unwrap_or_else(|buf| self.port.pool.put(buf));
                 }
                 Answer::Ignore(_) => {
                     work.dropped += 1;
-                    self.nic.pool.put(buf);
+                    self.port.pool.put(buf);
                 }
             }
         }
@@ -111,7 +115,7 @@ impl DataPath {
 
     /// Sends the answers; a full ring drops what it does not take, as a wire would.
     fn send(&mut self, work: &mut Work) -> Result<(), Failure> {
-        let Nic { tx, pool, .. } = &mut self.nic;
+        let Port { tx, pool, .. } = &mut self.port;
         match tx.transmit(pool, &mut self.answers) {
             Ok(sent) => work.tx_packets = sent as u64,
             Err(error) => self.recover(error)?,
@@ -119,14 +123,14 @@ impl DataPath {
         while let Some(buf) = self.answers.pop() {
             work.dropped += 1;
             work.tx_bytes -= u64::from(buf.len());
-            self.nic.pool.put(buf);
+            self.port.pool.put(buf);
         }
         self.crash_if_asked(work.tx_packets);
         Ok(())
     }
 
     fn sleep(&mut self, poller: &mut Poller) -> Result<(), Failure> {
-        let rx = &mut self.nic.rx;
+        let rx = &mut self.port.rx;
         let deadline_ns = now_ns().saturating_add(SLEEP_NS);
         match poller.sleep(|| rx.wait(deadline_ns)) {
             Ok(_) => Ok(()),
@@ -141,22 +145,24 @@ impl DataPath {
             return Ok(());
         }
         self.next_visit_ns = now_ns().saturating_add(VISIT_NS);
-        self.watch.watch_link(&self.nic)?;
-        if self.nic.net.has_stopped() {
+        self.watch.watch_link(&self.port.net)?;
+        if self.port.net.has_stopped() {
             log!("nic: it stopped; starting it again");
             self.watch.count_device_error();
-            self.nic.start()?;
+            self.port.start()?;
         }
         Ok(())
     }
 
     /// A device that breaks the protocol is started again; every other error ends the program.
     #[cold]
-    fn recover(&mut self, error: Error) -> Result<(), Failure> {
-        let Error::Violation(violation) = error else { return Err(error.into()) };
-        log!("nic: {violation}; starting it again");
+    fn recover(&mut self, error: N::Error) -> Result<(), Failure> {
+        if !error.is_violation() {
+            return Err(error.into());
+        }
+        log!("nic: {error}; starting it again");
         self.watch.count_device_error();
-        self.nic.start()
+        self.port.start()
     }
 
     fn crash_if_asked(&mut self, sent: u64) {

@@ -1,4 +1,4 @@
-//! Owns a virtio network device and answers ARP, ping and UDP echo (port 7).
+//! Owns a network device, whichever it is given, and answers ARP, ping and UDP echo (port 7).
 //!
 //! **Invariant: no packet enters the kernel.** On a granted core the data path polls and the kernel is not
 //! entered at all; on a shared one it sleeps when idle, one entry per sleep.
@@ -18,12 +18,12 @@ mod words;
 
 use weir_abi::page::IommuMode;
 use weir_abi::stats::Stats;
-use weir_hal::DmaWindow;
+use weir_hal::{Device, DmaWindow};
 use weir_net::{EchoResponder, MacAddress};
+use weir_nic::Nic;
 use weir_pool::Pool;
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Core, Env, GrantError, kernel_page, log, process, thread};
-use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
 
 use crate::data_path::DataPath;
 use crate::watch::Watch;
@@ -46,7 +46,9 @@ enum Failure {
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
     #[error("nic: {0}")]
-    Nic(#[from] weir_virtio::Error),
+    Virtio(#[from] weir_virtio::Error),
+    #[error("nic: {0}")]
+    Gigabit(#[from] weir_e1000e::Error),
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
     #[error("nic: it has no MAC address")]
@@ -54,10 +56,10 @@ enum Failure {
 }
 
 /// The device and what goes with it.
-struct Nic {
-    net: Net<Function>,
-    rx: RxQueue<Function>,
-    tx: TxQueue<Function>,
+struct Port<N: Nic> {
+    net: N,
+    rx: N::Rx,
+    tx: N::Tx,
     pool: Pool,
 }
 
@@ -66,7 +68,7 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let stats = env.stats()?;
     let function = Function::new(env.device("nic")?)?;
     let core = if words.sleep { None } else { env.core("core0").ok() };
-    let work = move |is_alone| serve(function, &words, stats, is_alone);
+    let work = move |is_alone| serve_any(function, &words, stats, is_alone);
     match core {
         Some(core) => serve_on(&core, work),
         None => work(false),
@@ -88,28 +90,58 @@ fn serve_on(
     Ok(())
 }
 
+/// Serves with the driver that the device has; one that has none is refused by the last.
+fn serve_any(
+    function: Function,
+    words: &Words,
+    stats: &'static Stats,
+    is_alone: bool,
+) -> Result<(), Failure> {
+    type Virtio = weir_virtio::net::Net<Function>;
+    type E1000e = weir_e1000e::Net<Function>;
+    type Igb = weir_igb::Net<Function>;
+    let info = function.info();
+    if E1000e::is_for(&info) {
+        serve::<E1000e>(function, words, stats, is_alone)
+    } else if Igb::is_for(&info) {
+        serve::<Igb>(function, words, stats, is_alone)
+    } else {
+        serve::<Virtio>(function, words, stats, is_alone)
+    }
+}
+
 /// Opens the device and answers packets until something fails. `is_alone`: nothing else runs on this core.
-fn serve(function: Function, words: &Words, stats: &'static Stats, is_alone: bool) -> Result<(), Failure> {
-    let mut nic = Nic::open(function, !is_alone)?;
-    let mac = MacAddress(nic.net.read_mac()?.ok_or(Failure::NoMac)?);
-    let canary = if words.bad_descriptor { Some(rogue::attack(&mut nic)?) } else { None };
+fn serve<N: Nic<Device = Function>>(
+    function: Function,
+    words: &Words,
+    stats: &'static Stats,
+    is_alone: bool,
+) -> Result<(), Failure>
+where
+    Failure: From<N::Error>,
+{
+    let mut port = Port::<N>::open(function, !is_alone)?;
+    let mac = MacAddress(port.net.read_mac()?.ok_or(Failure::NoMac)?);
+    let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
-        nic.start()?;
+        port.start()?;
     }
     let iommu = IommuMode::from_number(kernel_page().iommu_mode).name();
     let manner = if is_alone { "polling a core of its own" } else { "sleeping when idle" };
     log!("answering for {} at {mac}, {manner}; iommu {iommu}", words.network);
     let responder = EchoResponder::new(mac, words.network);
     let watch = Watch::new(stats, canary);
-    DataPath::new(nic, responder, watch, words.crash_after).run(is_alone)
+    DataPath::new(port, responder, watch, words.crash_after).run(is_alone)
 }
 
-impl Nic {
-    fn open(function: Function, interrupt: bool) -> Result<Nic, Failure> {
-        let options = Options { interrupt, ..Options::default() };
-        let (net, rx, tx) = Net::open(function, &Window, &TscClock, &options)?;
+impl<N: Nic<Device = Function>> Port<N>
+where
+    Failure: From<N::Error>,
+{
+    fn open(function: Function, interrupt: bool) -> Result<Port<N>, Failure> {
+        let (net, rx, tx) = N::open(function, &Window, &TscClock, interrupt)?;
         let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-        Ok(Nic { net, rx, tx, pool })
+        Ok(Port { net, rx, tx, pool })
     }
 
     /// Starts the device, or starts it again.

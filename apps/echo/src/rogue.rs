@@ -10,10 +10,12 @@ use core::sync::atomic::Ordering;
 use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
+use weir_nic::{Nic, RxQueue, TxQueue};
+use weir_rt::hal::Function;
 use weir_rt::memory::Mapping;
 use weir_rt::{Access, Memory, clock, kernel_page, log};
 
-use crate::{Failure, Nic};
+use crate::{Failure, Port};
 
 const BYTES: usize = 4096;
 const _: () = assert!(BYTES as u64 == PAGE_BYTES);
@@ -46,18 +48,21 @@ fn has_pattern(mapping: &Mapping) -> bool {
 
 /// Starts the device with wrong descriptors: it sends what it can read, and writes the first frames that arrive over
 /// the same places.
-pub(crate) fn attack(nic: &mut Nic) -> Result<Canary, Failure> {
+pub(crate) fn attack<N: Nic<Device = Function>>(port: &mut Port<N>) -> Result<Canary, Failure>
+where
+    Failure: From<N::Error>,
+{
     // With an empty pool the receive ring starts empty, so the wrong descriptors are the first of it.
-    let bufs: Vec<_> = core::iter::from_fn(|| nic.pool.take()).collect();
-    nic.start()?;
-    bufs.into_iter().for_each(|buf| nic.pool.put(buf));
+    let bufs: Vec<_> = core::iter::from_fn(|| port.pool.take()).collect();
+    port.start()?;
+    bufs.into_iter().for_each(|buf| port.pool.put(buf));
     let memory = Memory::create(PAGE_BYTES)?;
-    let former = let_device_write(nic, &memory)?;
+    let former = let_device_write(port, &memory)?;
     let canary = Canary(memory.map(Access::ReadWrite)?);
     log!("bad-descriptor: {former} taken out of the window, {}", canary.state());
     for place in [former, Iova(canary.0.address()), KERNEL] {
-        let reads = one_fault(|| nic.tx.send_wrong_address(&mut nic.pool, place, SENT_BYTES))?;
-        let writes = one_fault(|| nic.rx.offer_wrong_address(&mut nic.pool, place))?;
+        let reads = one_fault(|| port.tx.send_wrong_address(&mut port.pool, place, SENT_BYTES))?;
+        let writes = one_fault(|| port.rx.offer_wrong_address(&mut port.pool, place))?;
         log!("bad-descriptor: device told to read and write {place}, given: {}", reads && writes);
     }
     Ok(canary)
@@ -65,7 +70,7 @@ pub(crate) fn attack(nic: &mut Nic) -> Result<Canary, Failure> {
 
 /// Gives an order and waits for the fault, or until it is clear that none comes: a unit may have room for a single
 /// record, and loses what is blocked before the kernel has read it.
-fn one_fault(order: impl FnOnce() -> Result<bool, weir_virtio::Error>) -> Result<bool, Failure> {
+fn one_fault<E>(order: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
     let written = || kernel_page().faults.written.load(Ordering::Acquire);
     let (seen, until) = (written(), clock::now_ns() + FAULT_LIMIT_NS);
     let is_given = order()?;
@@ -77,12 +82,15 @@ fn one_fault(order: impl FnOnce() -> Result<bool, weir_virtio::Error>) -> Result
 
 /// Maps `memory` in the window until the device has written a frame to it, and fills it anew. Gives the address
 /// where it was.
-fn let_device_write(nic: &mut Nic, memory: &Memory) -> Result<Iova, Failure> {
+fn let_device_write<N: Nic<Device = Function>>(port: &mut Port<N>, memory: &Memory) -> Result<Iova, Failure>
+where
+    Failure: From<N::Error>,
+{
     let window = memory.map_with(0, MAP_READ | MAP_WRITE | MAP_DMA)?;
     let place = Iova(window.io_address()?);
     // It has as many bytes as the pattern.
     let _ = window.write(0, &PATTERN);
-    nic.rx.offer_wrong_address(&mut nic.pool, place)?;
+    port.rx.offer_wrong_address(&mut port.pool, place)?;
     log!("bad-descriptor: waiting for a frame at {place}");
     while has_pattern(&window) {
         clock::sleep(LOOK_NS);

@@ -7,11 +7,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use weir_abi::device::PciAddress;
 use weir_abi::page::FaultRing;
 use weir_abi::stats::Stats;
+use weir_nic::Nic;
 use weir_rt::{kernel_page, log, thread};
 
 use crate::data_path::Work;
 use crate::rogue::Canary;
-use crate::{Failure, Nic};
 
 /// Blocked accesses that are told one by one; the rest is counted.
 const FAULTS_TOLD: u64 = 16;
@@ -85,8 +85,8 @@ impl Watch {
     }
 
     /// Tells of a link that went up or down. Reads the device's registers.
-    pub(crate) fn watch_link(&mut self, nic: &Nic) -> Result<(), Failure> {
-        let is_up = nic.net.read_link_up()?;
+    pub(crate) fn watch_link<N: Nic>(&mut self, net: &N) -> Result<(), N::Error> {
+        let is_up = net.read_link_up()?;
         if is_up != self.is_link_up {
             self.off_path(|_| log!("nic: the link is {}", if is_up { "up" } else { "down" }));
         }

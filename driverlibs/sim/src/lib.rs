@@ -9,7 +9,9 @@
 
 pub mod clock;
 pub mod device;
+pub mod gigabit;
 pub mod interrupt;
+mod malice;
 pub mod memory;
 pub mod pci;
 pub mod random;
@@ -17,7 +19,9 @@ pub mod virtio_net;
 
 pub use clock::SimClock;
 pub use device::{Model, SimDevice};
+pub use gigabit::Gigabit;
 pub use interrupt::{Interrupts, SimInterrupt};
+pub use malice::Malice;
 pub use memory::SimWindow;
 pub use random::Random;
 pub use virtio_net::VirtioNet;

@@ -4,11 +4,10 @@
 //! takes what the driver sent; with [`Behaviour::works_on_kick`] the latter happens at doorbell writes only, so
 //! that a kick the driver owes shows as a frame that never leaves. With [`Malice`] it lies.
 
-mod malice;
 mod queue;
 mod registers;
 
-pub use malice::Malice;
+pub use crate::Malice;
 
 use std::collections::VecDeque;
 

@@ -4,6 +4,7 @@
 //! reset ([`Net::stop`], with which every start begins).** The queues are values of their own and may move to other
 //! threads. Frames are plain: no checksum or segmentation offload, no merged buffers.
 
+mod nic;
 mod rx;
 mod tx;
 
@@ -11,6 +12,7 @@ pub use rx::RxQueue;
 pub use tx::TxQueue;
 
 use weir_hal::{Clock, Device, DmaWindow, Interrupt, Mmio, Register};
+use weir_nic::Nic;
 use weir_pool::Pool;
 
 use crate::device::{Transport, config_byte};
@@ -72,7 +74,7 @@ impl<D: Device> Net<D> {
         options: &Options,
     ) -> Result<Opened<D>, Error> {
         let info = device.info();
-        if info.vendor != VENDOR || !DEVICES.contains(&info.device) {
+        if !<Self as Nic>::is_for(&info) {
             return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
         }
         let transport = Transport::new(device, CONFIG_BYTES)?;

@@ -9,17 +9,27 @@ use super::Case;
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{PAYLOAD_MAX_BYTES, Peer};
 
+const VIRTIO: &str = "q35-vtd";
+const E1000E: &str = "q35-vtd-e1000e";
+const IGB: &str = "q35-vtd-igb";
+
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("echo::every_size_comes_back_intact", every_size_comes_back_intact),
-    ("echo::no_kernel_entry_on_a_granted_core", no_kernel_entry_on_a_granted_core),
-    ("echo::sleeps_and_wakes_on_a_shared_core", sleeps_and_wakes_on_a_shared_core),
+    ("echo::every_size_comes_back_intact", || every_size_comes_back_intact(VIRTIO)),
+    ("echo::every_size_comes_back_intact_e1000e", || every_size_comes_back_intact(E1000E)),
+    ("echo::every_size_comes_back_intact_igb", || every_size_comes_back_intact(IGB)),
+    ("echo::no_kernel_entry_on_a_granted_core", || no_kernel_entry_on_a_granted_core(VIRTIO)),
+    ("echo::no_kernel_entry_on_a_granted_core_e1000e", || no_kernel_entry_on_a_granted_core(E1000E)),
+    ("echo::no_kernel_entry_on_a_granted_core_igb", || no_kernel_entry_on_a_granted_core(IGB)),
+    ("echo::sleeps_and_wakes_on_a_shared_core", || sleeps_and_wakes_on_a_shared_core(VIRTIO)),
+    ("echo::sleeps_and_wakes_on_a_shared_core_e1000e", || sleeps_and_wakes_on_a_shared_core(E1000E)),
+    ("echo::sleeps_and_wakes_on_a_shared_core_igb", || sleeps_and_wakes_on_a_shared_core(IGB)),
     ("echo::malformed_frames_are_dropped", malformed_frames_are_dropped),
 ];
 
 /// Boots the echo application on the peer's network.
-fn boot(manifest: &'static str, cpus: u32) -> Result<(Guest, Peer)> {
+fn boot(machine: &'static str, manifest: &'static str, cpus: u32) -> Result<(Guest, Peer)> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new(manifest).cpus(cpus).network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new(manifest).machine(machine).cpus(cpus).network(peer.netdev()).boot()?;
     guest.status_when("a running data path", Duration::from_secs(20), |status| {
         status.app("echo").is_some_and(|app| app.ready)
     })?;
@@ -38,8 +48,8 @@ fn with_console(guest: &Guest, result: Result<()>) -> Result<()> {
     result.map_err(|error| guest.failure(&format!("{error:#}")))
 }
 
-fn every_size_comes_back_intact() -> Result<()> {
-    let (mut guest, mut peer) = boot("echo", 2)?;
+fn every_size_comes_back_intact(machine: &'static str) -> Result<()> {
+    let (mut guest, mut peer) = boot(machine, "echo", 2)?;
     // 2,000 datagrams: every size from empty to a full frame, then again some.
     with_console(&guest, peer.echo(2000, |number| number % (PAYLOAD_MAX_BYTES + 1)))?;
     for (sequence, bytes) in [(1, 0), (2, 56), (3, 1400)] {
@@ -57,8 +67,8 @@ fn every_size_comes_back_intact() -> Result<()> {
 /// Packets of the long run.
 const BURST: usize = 100_000;
 
-fn no_kernel_entry_on_a_granted_core() -> Result<()> {
-    let (mut guest, mut peer) = boot("echo", 2)?;
+fn no_kernel_entry_on_a_granted_core(machine: &'static str) -> Result<()> {
+    let (mut guest, mut peer) = boot(machine, "echo", 2)?;
     let status = guest.status()?;
     let before = echo_app(&guest, &status)?;
     with_console(&guest, peer.echo(BURST, |number| 18 + number % 1000))?;
@@ -69,8 +79,8 @@ fn no_kernel_entry_on_a_granted_core() -> Result<()> {
     guest.power_off()
 }
 
-fn sleeps_and_wakes_on_a_shared_core() -> Result<()> {
-    let (mut guest, mut peer) = boot("echo-shared", 1)?;
+fn sleeps_and_wakes_on_a_shared_core(machine: &'static str) -> Result<()> {
+    let (mut guest, mut peer) = boot(machine, "echo-shared", 1)?;
     with_console(&guest, peer.echo(500, |number| 64 + number))?;
     // Idle for long enough to sleep, then a single packet: an interrupt must wake it.
     for number in 0..5 {
@@ -86,7 +96,7 @@ fn sleeps_and_wakes_on_a_shared_core() -> Result<()> {
 }
 
 fn malformed_frames_are_dropped() -> Result<()> {
-    let (mut guest, mut peer) = boot("echo", 2)?;
+    let (mut guest, mut peer) = boot(VIRTIO, "echo", 2)?;
     let status = guest.status()?;
     let before = echo_app(&guest, &status)?;
     for frame in peer.malformed()? {

@@ -33,21 +33,21 @@ impl Malice {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
-    pub(super) fn twist_u32(&mut self, value: u32) -> u32 {
+    pub(crate) fn twist_u32(&mut self, value: u32) -> u32 {
         self.twist(value.into(), self.ring_once_in) as u32
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low part of a lie is a lie")]
-    pub(super) fn twist_u16(&mut self, value: u16) -> u16 {
+    pub(crate) fn twist_u16(&mut self, value: u16) -> u16 {
         self.twist(value.into(), self.ring_once_in) as u16
     }
 
-    pub(super) fn twist_register(&mut self, value: u64) -> u64 {
+    pub(crate) fn twist_register(&mut self, value: u64) -> u64 {
         self.twist(value, self.register_once_in)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
-    pub(super) fn twist_config(&mut self, value: u32) -> u32 {
+    pub(crate) fn twist_config(&mut self, value: u32) -> u32 {
         self.twist(value.into(), self.config_once_in) as u32
     }
 

@@ -1,0 +1,73 @@
+//! What the 82574L needs of its own, step by step of "Software Initialization" (82574 §4.6).
+
+use weir_gigabit::chip::{SignalRegisters, vector};
+use weir_gigabit::regs::{IMC, TCTL, TIPG, Tctl, queue};
+use weir_gigabit::{Chip, Error, Registers, Violation};
+use weir_hal::{Clock, Mmio};
+
+use crate::desc::{self, TxWord};
+use crate::regs::{
+    CAUSE_RXQ0, EIAC, EITR, ICR, IMS, IVAR, Ivar, QueueControl, RADV, RDTR, RFCTL, RX, TARC_ENABLED, TARC0,
+    TX, VECTORS,
+};
+
+/// Gaps between frames, in units of the transmit clock (82574 §10.2.6.2 "Transmit IPG Register"): 8, 8, 6.
+const GAPS: u32 = 8 | 8 << 10 | 6 << 20;
+
+/// The 82574L.
+#[derive(Clone, Copy, Debug)]
+pub struct I82574;
+
+impl Chip for I82574 {
+    const DEVICE: u16 = 0x10d3;
+    const RX: u64 = RX;
+    const TX: u64 = TX;
+    const ADDRESSES: u64 = 16;
+    const RX_SIGNAL: SignalRegisters =
+        SignalRegisters { clear: ICR, unmask: IMS, mask: IMC, bit: CAUSE_RXQ0 };
+    const REPORT: u64 = desc::REPORT;
+
+    #[inline]
+    fn arrived(word: u64) -> Result<Option<u16>, Violation> {
+        desc::arrived(word)
+    }
+
+    #[inline]
+    fn send(len: u16) -> u64 {
+        desc::send(len)
+    }
+
+    #[inline]
+    fn is_sent(word: u64) -> bool {
+        TxWord::from_bits(word).is_done()
+    }
+
+    fn mask_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+        regs.write(IMC, u32::MAX)?;
+        regs.write(ICR, u32::MAX)
+    }
+
+    fn enable_rx<M: Mmio>(regs: &Registers<M>, _clock: &impl Clock) -> Result<(), Error> {
+        regs.write(RFCTL, 0u32)?;
+        regs.write(RDTR, 0u32)?;
+        regs.write(RADV, 0u32)?;
+        regs.write(RX + queue::CONTROL, QueueControl::new().with_write_back(1).with_counts_descriptors(true))
+    }
+
+    fn enable_tx<M: Mmio>(regs: &Registers<M>, _clock: &impl Clock) -> Result<(), Error> {
+        let control = QueueControl::new().with_must_be_one(true).with_counts_descriptors(true);
+        regs.write(TX + queue::CONTROL, control)?;
+        regs.write(TARC0, regs.read::<u32>(TARC0)? | TARC_ENABLED)?;
+        regs.write(TIPG, GAPS)?;
+        let tctl = regs.read::<Tctl>(TCTL)?.with_is_enabled(true).with_pads_short(true);
+        regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x3f))
+    }
+
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
+        let ivar = ivar.with_tx0(vector::TX).with_is_tx0_valid(true);
+        regs.write(IVAR, ivar.with_other(vector::OTHER).with_is_other_valid(true))?;
+        regs.write(EIAC, 0u32)?;
+        (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))
+    }
+}

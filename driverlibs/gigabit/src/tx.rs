@@ -1,0 +1,114 @@
+//! Transmitting.
+
+use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, fence};
+
+use weir_hal::{Device, Iova};
+use weir_pool::{Buf, Burst, Pool};
+use weir_ring::{LocalRing, Position};
+
+use crate::ring::DescRing;
+use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES};
+
+/// The transmit queue. It raises no interrupts: sent buffers are collected when room is needed.
+///
+/// Only the last frame of a burst is reported by the device, which works in order: one look tells of the whole burst.
+/// A device that lies about that reuses buffers of its own owner too early, and harms nobody else.
+pub struct TxQueue<D: Device, C: Chip> {
+    pub(crate) ring: DescRing<D>,
+    /// Where the burst ends that begins at a slot.
+    ends: LocalRing<Position>,
+    /// Second word of the newest descriptor.
+    newest: u64,
+    chip: PhantomData<C>,
+}
+
+impl<D: Device, C: Chip> TxQueue<D, C> {
+    pub(crate) fn new(ring: DescRing<D>) -> Result<TxQueue<D, C>, Error> {
+        let entries = ring.entries();
+        let ends = LocalRing::new(entries, |_| Position::default()).ok_or(Error::BadRing { entries })?;
+        Ok(TxQueue { ring, ends, newest: 0, chip: PhantomData })
+    }
+
+    #[inline]
+    fn add(&mut self, pool: &mut Pool, buf: Buf) -> Result<(), Error> {
+        let len = buf.len();
+        if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
+            pool.put(buf);
+            return Err(Error::BadFrame { len });
+        }
+        let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+        self.newest = C::send(len);
+        self.ring.add(buffer, addr, self.newest);
+        Ok(())
+    }
+
+    /// Makes what was added a burst, and tells the device.
+    #[inline]
+    fn publish(&mut self) {
+        if self.ring.added == self.ring.published {
+            return;
+        }
+        self.ring.amend(self.ring.added.minus(1), self.newest | C::REPORT);
+        *self.ends.at(self.ring.published.0) = self.ring.added;
+        self.ring.publish();
+    }
+
+    /// Takes back the buffers that have been sent.
+    #[inline]
+    pub fn reclaim(&mut self, pool: &mut Pool) {
+        while self.ring.taken != self.ring.published {
+            let end = *self.ends.at(self.ring.taken.0);
+            if !C::is_sent(self.ring.word(end.minus(1))) {
+                break;
+            }
+            // The device read the frames before it wrote the word.
+            fence(Ordering::Acquire);
+            while self.ring.taken != end {
+                if let Some(buffer) = self.ring.take() {
+                    pool.put(buffer.complete_empty());
+                }
+            }
+        }
+    }
+
+    /// How many frames the device has not given back yet, as far as was looked.
+    #[must_use]
+    pub fn in_flight(&self) -> u16 {
+        self.ring.in_flight()
+    }
+}
+
+impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
+    type Error = Error;
+
+    #[inline]
+    fn transmit<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
+        if usize::from(self.ring.room()) < burst.len() {
+            self.reclaim(pool);
+        }
+        let count = burst.len().min(self.ring.room().into());
+        let mut result = Ok(count);
+        for _ in 0..count {
+            let Some(buf) = burst.pop() else { break };
+            if let Err(error) = self.add(pool, buf) {
+                result = Err(error);
+                break;
+            }
+        }
+        self.publish();
+        result
+    }
+
+    fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
+        if self.ring.room() == 0 {
+            return Ok(false);
+        }
+        let Some(buf) = pool.take() else { return Ok(false) };
+        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+        self.newest = C::send(len);
+        self.ring.add(buffer, iova, self.newest);
+        self.publish();
+        Ok(true)
+    }
+}

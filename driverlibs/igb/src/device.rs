@@ -1,0 +1,107 @@
+//! What the 82576 needs of its own, step by step of "Software Initialization" (82576 §4.5).
+
+use weir_gigabit::chip::{SignalRegisters, vector};
+use weir_gigabit::regs::{IMC, STATUS, Status, TCTL, Tctl, queue};
+use weir_gigabit::{Chip, Error, Registers, Violation};
+use weir_hal::{Clock, Mmio};
+
+use crate::desc::{self, TxWord};
+use crate::regs::{
+    EIAC, EIAM, EICR, EIMC, EIMS, EITR, GPIE, GPIE_SEVERAL_VECTORS, IVAR_MISC, IVAR0, Ivar, MDIC, Mdic,
+    QueueControl, RX, SRRCTL, SplitControl, TX, VECTORS,
+};
+
+/// How long a queue may take to be enabled: 1 ms would do by far.
+const ENABLE_LIMIT_US: u64 = 10_000;
+
+/// How long an access to the PHY may take.
+const PHY_LIMIT_US: u64 = 10_000;
+/// The built-in PHY, its control register, and in there: negotiate, and do it now (IEEE 802.3 §22.2.4.1).
+const PHY: u8 = 1;
+const PHY_CONTROL: u8 = 0;
+const NEGOTIATE_NOW: u16 = 1 << 12 | 1 << 9;
+const MDIC_WRITE: u8 = 1;
+
+/// The 82576, physical function.
+#[derive(Clone, Copy, Debug)]
+pub struct I82576;
+
+impl Chip for I82576 {
+    const DEVICE: u16 = 0x10c9;
+    const RX: u64 = RX;
+    const TX: u64 = TX;
+    const ADDRESSES: u64 = 16;
+    const RX_SIGNAL: SignalRegisters =
+        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector::RX };
+    const REPORT: u64 = desc::REPORT;
+
+    #[inline]
+    fn arrived(word: u64) -> Result<Option<u16>, Violation> {
+        desc::arrived(word)
+    }
+
+    #[inline]
+    fn send(len: u16) -> u64 {
+        desc::send(len)
+    }
+
+    #[inline]
+    fn is_sent(word: u64) -> bool {
+        TxWord::from_bits(word).is_done()
+    }
+
+    fn mask_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+        regs.write(IMC, u32::MAX)?;
+        regs.write(EIMC, u32::MAX)?;
+        regs.write(EICR, u32::MAX)
+    }
+
+    /// A link that outlived the reset is left alone: negotiating takes seconds.
+    fn start_link<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error> {
+        if regs.read::<Status>(STATUS)?.is_link_up() {
+            return Ok(());
+        }
+        let write = Mdic::new().with_phy(PHY).with_register(PHY_CONTROL).with_operation(MDIC_WRITE);
+        regs.write(MDIC, write.with_data(NEGOTIATE_NOW))?;
+        regs.wait(clock, PHY_LIMIT_US, |regs| Ok(regs.read::<Mdic>(MDIC)?.is_ready()))
+    }
+
+    fn enable_rx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error> {
+        // Twice 1,024 bytes: never filled, as long packets are off.
+        regs.write(SRRCTL, SplitControl::new().with_buffer_kib(2).with_descriptor(1).with_drops(true))?;
+        enable(
+            regs,
+            RX + queue::CONTROL,
+            QueueControl::new().with_prefetch(8).with_host(8).with_write_back(1),
+            clock,
+        )
+    }
+
+    fn enable_tx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error> {
+        enable(regs, TX + queue::CONTROL, QueueControl::new().with_prefetch(8).with_host(1), clock)?;
+        let tctl = regs.read::<Tctl>(TCTL)?.with_is_enabled(true).with_pads_short(true);
+        regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x40))
+    }
+
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+        regs.write(GPIE, GPIE_SEVERAL_VECTORS)?;
+        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
+        regs.write(IVAR0, ivar.with_tx0(vector::TX).with_is_tx0_valid(true))?;
+        regs.write(IVAR_MISC, Ivar::new().with_tx0(vector::OTHER).with_is_tx0_valid(true))?;
+        regs.write(EIAC, 0u32)?;
+        regs.write(EIAM, 0u32)?;
+        (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))
+    }
+}
+
+/// Enables a queue and waits until the device says so: before, it must get no descriptors (82576 §4.5 "Receive
+/// Initialization", "Transmit Initialization").
+fn enable<M: Mmio>(
+    regs: &Registers<M>,
+    offset: u64,
+    control: QueueControl,
+    clock: &impl Clock,
+) -> Result<(), Error> {
+    regs.write(offset, control.with_is_enabled(true))?;
+    regs.wait(clock, ENABLE_LIMIT_US, |regs| Ok(regs.read::<QueueControl>(offset)?.is_enabled()))
+}

@@ -1,0 +1,24 @@
+//! Driver library for the Intel 82576 Ethernet controller (82576 Gigabit Ethernet Controller Datasheet, revision
+//! 2.61; cited as "82576 §"; QEMU's `igb`), physical function.
+//!
+//! **Invariant: nothing a device writes is believed**, as `weir-gigabit` says, which has all that this controller
+//! shares with its relatives. Advanced descriptors in both directions, the format that the
+//! controller is made for; length, status and errors are one word. One queue each way: no virtual functions yet.
+//!
+//! Reading order: `regs`, `desc` · `device`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod desc;
+mod device;
+mod regs;
+
+pub use device::I82576;
+pub use weir_gigabit::{Error, Filter, Options, Statistics, Violation};
+
+/// The device: what is not on the data path.
+pub type Net<D> = weir_gigabit::Net<D, I82576>;
+/// Its receive queue.
+pub type RxQueue<D> = weir_gigabit::RxQueue<D, I82576>;
+/// Its transmit queue.
+pub type TxQueue<D> = weir_gigabit::TxQueue<D, I82576>;

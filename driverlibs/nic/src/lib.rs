@@ -1,0 +1,132 @@
+//! The face that drivers of network devices share, so that a program can own any of them.
+//!
+//! **Invariant: which device it is, is a type**: no trait object, no indirect call; a program's loop is compiled for
+//! each driver it is used with. What only one device can do (features, filters, statistics) is not here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::fmt::Display;
+
+use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
+use weir_pool::{Burst, Pool};
+
+/// Why a driver failed.
+pub trait NicError: Display {
+    /// Whether the device broke its protocol, so that starting it again may help.
+    fn is_violation(&self) -> bool;
+}
+
+/// What [`Nic::open`] makes: the device, its receive queue, its transmit queue.
+pub type Opened<N> = (N, <N as Nic>::Rx, <N as Nic>::Tx);
+
+/// A network device: what is not on the data path.
+pub trait Nic: Sized {
+    /// The function that it is.
+    type Device: Device;
+    /// Its receive queue.
+    type Rx: RxQueue<Error = Self::Error>;
+    /// Its transmit queue.
+    type Tx: TxQueue<Error = Self::Error>;
+    /// Why it failed.
+    type Error: NicError;
+
+    /// Whether this driver drives such a function.
+    fn is_for(info: &DeviceInfo) -> bool;
+
+    /// Finds out what the device is, resets it, and makes its queues. It does not run yet. `interrupt`: for
+    /// [`RxQueue::wait`].
+    ///
+    /// # Errors
+    /// The function is another device, or has not what it must have; the host's.
+    fn open(
+        device: Self::Device,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        interrupt: bool,
+    ) -> Result<Opened<Self>, Self::Error>;
+
+    /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers
+    /// buffers of `pool` for receiving. `pool` is the one that the queues were used with before.
+    ///
+    /// # Errors
+    /// Where it does not reset, the buffers it has stay lost.
+    fn start(
+        &mut self,
+        rx: &mut Self::Rx,
+        tx: &mut Self::Tx,
+        pool: &mut Pool,
+        clock: &impl Clock,
+    ) -> Result<(), Self::Error>;
+
+    /// Its MAC address; `None` where it has none.
+    ///
+    /// # Errors
+    /// The host's.
+    fn read_mac(&self) -> Result<Option<[u8; 6]>, Self::Error>;
+
+    /// Whether the link is up. Costs a register read.
+    ///
+    /// # Errors
+    /// The host's.
+    fn read_link_up(&self) -> Result<bool, Self::Error>;
+
+    /// Whether the device stopped by itself, or is gone. Costs a register read.
+    fn has_stopped(&self) -> bool;
+}
+
+/// A receive queue.
+pub trait RxQueue {
+    /// Why it failed.
+    type Error: NicError;
+
+    /// Appends the frames that have arrived to `burst`, as many as it has room for, and offers the device fresh
+    /// buffers of `pool` instead. Returns how many. Never waits, never enters a kernel.
+    ///
+    /// # Errors
+    /// A violation: the device must be started again. Frames already in `burst` are good.
+    fn receive<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+    ) -> Result<usize, Self::Error>;
+
+    /// Sleeps until a frame arrives or the deadline passes (`deadline_ns` on the host's clock, `u64::MAX` for
+    /// none). `true` where frames wait. Costs one kernel entry, and none where a frame is already there.
+    ///
+    /// # Errors
+    /// A violation; the device was opened without an interrupt, or is gone.
+    fn wait(&mut self, deadline_ns: u64) -> Result<bool, Self::Error>;
+
+    /// Offers the device a buffer under the wrong address `iova`, instead of its own: for showing that the
+    /// IOMMU, not the driver, confines the device. What the device writes there does not arrive. `false` where
+    /// pool or ring have no room.
+    ///
+    /// # Errors
+    /// A buffer of another pool.
+    fn offer_wrong_address(&mut self, pool: &mut Pool, iova: Iova) -> Result<bool, Self::Error>;
+}
+
+/// A transmit queue.
+pub trait TxQueue {
+    /// Why it failed.
+    type Error: NicError;
+
+    /// Sends frames from the front of `burst`, as many as the ring takes; the others stay. Returns how many.
+    /// Buffers that were sent before go back to `pool`, which is the one that all buffers come from. Never
+    /// waits, never enters a kernel.
+    ///
+    /// # Errors
+    /// A violation: the device must be started again. A frame that cannot be sent: those before it are.
+    fn transmit<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+    ) -> Result<usize, Self::Error>;
+
+    /// Sends `len` bytes from the wrong address `iova`, instead of a buffer's own: for showing that the IOMMU,
+    /// not the driver, confines the device. `false` where pool or ring have no room.
+    ///
+    /// # Errors
+    /// A buffer of another pool.
+    fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Self::Error>;
+}

@@ -1,0 +1,86 @@
+//! The face shared with other network devices.
+
+use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
+use weir_nic::{Nic, NicError};
+use weir_pool::{Burst, Pool};
+
+use super::{DEVICES, Net, Opened, Options, RxQueue, TxQueue, VENDOR};
+use crate::Error;
+
+impl NicError for Error {
+    fn is_violation(&self) -> bool {
+        matches!(self, Error::Violation(_))
+    }
+}
+
+impl<D: Device> Nic for Net<D> {
+    type Device = D;
+    type Rx = RxQueue<D>;
+    type Tx = TxQueue<D>;
+    type Error = Error;
+
+    fn is_for(info: &DeviceInfo) -> bool {
+        info.vendor == VENDOR && DEVICES.contains(&info.device)
+    }
+
+    fn open(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        interrupt: bool,
+    ) -> Result<Opened<D>, Error> {
+        Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
+    }
+
+    fn start(
+        &mut self,
+        rx: &mut RxQueue<D>,
+        tx: &mut TxQueue<D>,
+        pool: &mut Pool,
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        Net::start(self, rx, tx, pool, clock)
+    }
+
+    fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
+        Net::read_mac(self)
+    }
+
+    fn read_link_up(&self) -> Result<bool, Error> {
+        Net::read_link_up(self)
+    }
+
+    fn has_stopped(&self) -> bool {
+        Net::has_stopped(self)
+    }
+}
+
+impl<D: Device> weir_nic::RxQueue for RxQueue<D> {
+    type Error = Error;
+
+    #[inline]
+    fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
+        RxQueue::receive(self, pool, burst)
+    }
+
+    fn wait(&mut self, deadline_ns: u64) -> Result<bool, Error> {
+        RxQueue::wait(self, deadline_ns)
+    }
+
+    fn offer_wrong_address(&mut self, pool: &mut Pool, iova: Iova) -> Result<bool, Error> {
+        RxQueue::offer_wrong_address(self, pool, iova)
+    }
+}
+
+impl<D: Device> weir_nic::TxQueue for TxQueue<D> {
+    type Error = Error;
+
+    #[inline]
+    fn transmit<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
+        TxQueue::transmit(self, pool, burst)
+    }
+
+    fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
+        TxQueue::send_wrong_address(self, pool, iova, len)
+    }
+}
