@@ -91,6 +91,8 @@ pub(crate) struct State {
     pub(crate) messages: u32,
     pub(crate) now_us: u64,
     pub(crate) is_stopped: bool,
+    /// The log found no room, and stands still until it is switched off and on.
+    is_log_stopped: bool,
     pub(crate) device_table: u64,
     commands: u64,
     command_head: u64,
@@ -123,6 +125,7 @@ impl Model {
             messages: 0,
             now_us: 0,
             is_stopped: false,
+            is_log_stopped: false,
             device_table: 0,
             commands: 0,
             command_head: 0,
@@ -277,6 +280,10 @@ impl State {
         if changed & value & COMMANDS != 0 {
             self.is_stopped = false;
         }
+        if changed & value & EVENT_LOG != 0 {
+            assert_eq!(self.status & OVERFLOW, 0, "logging started over an overflow");
+            self.is_log_stopped = false;
+        }
         self.control = value;
         self.events.push(Event::Control(value));
     }
@@ -288,7 +295,7 @@ impl State {
                 let sabotage = self.sabotage;
                 (is_on && !self.is_stopped && !sabotage.commands_never_run) || sabotage.commands_never_stop
             }
-            _ => is_on && self.status & OVERFLOW == 0,
+            _ => is_on && !self.is_log_stopped,
         }
     }
 
@@ -362,6 +369,7 @@ impl State {
         let next = (self.log_tail + 16) % 4096;
         if next == self.log_head {
             self.status |= OVERFLOW;
+            self.is_log_stopped = true;
         } else {
             self.late_records.push((self.log + self.log_tail, record));
             self.log_tail = next;
