@@ -10,6 +10,9 @@ pub const FRAME_BYTES: u64 = 4096;
 pub const INTERRUPT_RANGE_START: u64 = 0xfee0_0000;
 /// End (exclusive) of that range.
 pub const INTERRUPT_RANGE_END: u64 = 0xfef0_0000;
+/// Addresses that HyperTransport keeps for interrupts, system management, configuration and the like, on machines
+/// with AMD units (48882 §2.1.2 "Special Address Controls").
+pub const HYPERTRANSPORT_RANGE: core::ops::Range<u64> = 0xfd_0000_0000..0x100_0000_0000;
 
 /// Physical address, as the memory controller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,11 +10,11 @@
 mod ids;
 
 use crate::address::{DomainId, Iova, IovaRange, PhysAddr, UnitIndex};
+use crate::capabilities::Capabilities;
 use crate::environment::TableMemory;
 use crate::error::{Error, Result};
+use crate::second_stage::{Format, SecondStage, Span};
 use crate::tables::Chain;
-use crate::vtd::Capabilities;
-use crate::vtd::second_stage::{Format, SecondStage, Span};
 pub use ids::DomainIds;
 
 /// What devices may do with a mapping. The direction is the device's view.
@@ -42,7 +42,7 @@ impl Permissions {
     }
 }
 
-/// What a unit must be told about a changed domain; see [`Unit::invalidate`](crate::vtd::Unit::invalidate).
+/// What a unit must be told about a changed domain; see [`vtd::Unit::invalidate`](crate::vtd::Unit::invalidate) and [`amdvi::Unit::invalidate`](crate::amdvi::Unit::invalidate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalidation {
     pub(crate) domain: DomainId,
@@ -181,7 +181,7 @@ pub struct Unflushed<'d, M> {
 
 impl<M: TableMemory> Unflushed<'_, M> {
     /// Has every unit concerned confirm the change: calls `invalidate` once for each unit the domain is attached
-    /// to, which is expected to call [`Unit::invalidate`](crate::vtd::Unit::invalidate). Covers every earlier
+    /// to, which is expected to call that unit's `invalidate`. Covers every earlier
     /// change that was not flushed.
     ///
     /// # Errors

@@ -22,13 +22,14 @@ pub trait Registers {
     fn write64(&mut self, offset: usize, value: u64);
 }
 
-/// Memory for the tables a unit reads: root, context, page and interrupt tables, invalidation queue.
+/// Memory for the tables a unit reads: root, context, device, page and interrupt tables, queues. Most are one frame; AMD's
+/// device table is 512 (2 MiB), VT-d's interrupt table 16.
 ///
 /// Handed over by value; where several owners share one memory, implement it for a reference or a handle.
 ///
 /// # Implementation safety
 /// Frames returned by `alloc` belong to the caller alone until `free`: nobody else reads, writes, maps or hands
-/// them out. The unit may read and (the invalidation status word) write them.
+/// them out. The unit may read and (status words, event records) write them.
 ///
 /// # Safety
 /// For callers of the `unsafe` methods: `at` lies in a frame that `alloc` of the same memory returned and that
@@ -58,7 +59,7 @@ pub unsafe trait TableMemory {
     /// See the trait.
     unsafe fn write128(&self, at: PhysAddr, value: u128);
     /// Writes back every cache line of the `bytes` at `at` to memory and waits for it (`clflush…; mfence`).
-    /// Called only for units that do not snoop the caches (ECAP.C = 0).
+    /// Called only for units that do not snoop the caches (VT-d: ECAP.C = 0; AMD: not coherent in IVRS).
     ///
     /// # Safety
     /// See the trait.

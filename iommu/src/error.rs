@@ -1,6 +1,6 @@
 //! What can go wrong, and whose fault it is.
 //!
-//! **Invariant: when a call returns `Timeout` or `QueueError` the unit has been isolated already.**
+//! **Invariant: when a call returns `Timeout`, `QueueError` or `CommandError` the unit has been isolated already.**
 
 use crate::address::{Iova, PhysAddr, RequesterId};
 
@@ -43,6 +43,10 @@ pub enum Wait {
     ProtectedRegionsOff,
     /// An invalidation to be confirmed.
     Invalidated,
+    /// AMD: the command buffer to start or stop.
+    CommandsSwitched,
+    /// AMD: the event log to start or stop.
+    EventLogSwitched,
 }
 
 /// Everything this crate reports.
@@ -117,7 +121,13 @@ pub enum Error {
     /// The handle belongs to another unit, or interrupt remapping is off.
     #[error("interrupt handle is not one of this unit")]
     NotThisUnit,
-    /// The step was already done; it is done once.
+    /// The interrupt was allocated for another requester, whose table it stays in.
+    #[error("interrupt belongs to another requester than {requester}")]
+    OtherRequester {
+        /// Requester asked for.
+        requester: RequesterId,
+    },
+    /// The step was already done, or the step it must come before; it is done once.
     #[error("already enabled")]
     AlreadyEnabled,
 
@@ -161,6 +171,12 @@ pub enum Error {
         /// Fault status register.
         fsts: u32,
     },
+    /// The unit stopped at a command: CmdBufRun of the status register is 0 (AMD 48882 §3.4).
+    #[error("unit stopped its command buffer, status {status:#x}")]
+    CommandError {
+        /// Status register, low half.
+        status: u32,
+    },
     /// The unit failed earlier and blocks all its requesters.
     #[error("unit is isolated after an earlier failure")]
     Isolated,
@@ -169,7 +185,7 @@ pub enum Error {
 impl Error {
     /// Whether the unit broke down, rather than lacking something from the start.
     pub(crate) const fn is_breakdown(self) -> bool {
-        matches!(self, Error::Timeout { .. } | Error::QueueError { .. })
+        matches!(self, Error::Timeout { .. } | Error::QueueError { .. } | Error::CommandError { .. })
     }
 
     /// Who has to act.
@@ -182,6 +198,7 @@ impl Error {
             | Error::NoInterruptRemapping
             | Error::Timeout { .. }
             | Error::QueueError { .. }
+            | Error::CommandError { .. }
             | Error::Isolated => Blame::Unit,
             _ => Blame::Caller,
         }

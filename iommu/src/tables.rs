@@ -64,7 +64,8 @@ impl<M: TableMemory> Tables<M> {
 /// A list of frames linked through their own first word: needs no memory of its own, so it cannot fail.
 ///
 /// The link of a frame that a unit may still walk reads as a not-present entry: frames are 4 KiB-aligned, so bits
-/// 0 and 1 (read, write) are clear (VT-d 5.10 §9.8 "Second-Stage Paging Entries"). The rest of a frame is zero.
+/// 0 and 1 are clear (read and write in VT-d 5.10 §9.8 "Second-Stage Paging Entries", PR in AMD 48882 §2.2.3). The
+/// rest of a frame is zero.
 #[derive(Default)]
 pub(crate) struct Chain {
     head: Option<PhysAddr>,

@@ -7,17 +7,16 @@
 //! unit; *second stage* = page table from I/O virtual to physical addresses; *IRT*, *IRTE* = interrupt remapping
 //! table and its entries; *IEC* = interrupt entry cache.
 
-mod capabilities;
 mod context;
 mod fault;
 mod hardware;
 mod interrupt;
 mod queue;
 mod registers;
-pub(crate) mod second_stage;
 mod unit;
 
-pub use capabilities::Capabilities;
-pub use fault::{Drained, Fault, FaultKind, FaultReason};
-pub use interrupt::{ApicMode, InterruptHandle, InterruptRoute, Msi, Polarity, RedirectionEntry, Trigger};
+pub use crate::capabilities::Capabilities;
+pub use crate::fault::{Drained, Fault, FaultKind, FaultReason};
+pub use crate::interrupt::{ApicMode, InterruptRoute, Msi, Polarity, RedirectionEntry, Trigger};
+pub use interrupt::InterruptHandle;
 pub use unit::Unit;

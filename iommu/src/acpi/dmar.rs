@@ -11,6 +11,7 @@ mod resolve;
 mod scope;
 mod structures;
 
+use super::table;
 use crate::error::{Error, Result};
 pub use resolve::{PciAddress, Topology};
 pub use scope::{Scope, ScopeKind};
@@ -32,17 +33,8 @@ impl<'t> Dmar<'t> {
     /// # Errors
     /// `BadTable` with the offset of what is impossible, `BadChecksum`.
     pub fn parse(table: &'t [u8]) -> Result<Self> {
-        let bad = |offset| Error::BadTable { offset };
-        let (header, _) = Header::read_from_prefix(table).map_err(|_| bad(0))?;
-        let bytes = usize::try_from(header.length.get()).map_err(|_| bad(4))?;
-        let table = table.get(..bytes).ok_or(bad(4))?;
-        let body = table.get(size_of::<Header>()..).ok_or(bad(4))?;
-        if header.signature != *b"DMAR" {
-            return Err(bad(0));
-        }
-        if table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) != 0 {
-            return Err(Error::BadChecksum);
-        }
+        let table = table::checked(table, *b"DMAR")?;
+        let (header, body) = Header::read_from_prefix(table).map_err(|_| Error::BadTable { offset: 4 })?;
         for structure in Structures::new(body) {
             structure?.check()?;
         }

@@ -4,85 +4,11 @@
 //! Faults that found no free record are lost by the hardware; `Drained::is_overflow` says so. Repeated faults of
 //! one requester may be recorded once. Records are what a device caused: every field is hostile, none is an index.
 
-use super::hardware::Hardware;
 use super::registers::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, FaultControl, FaultRecord, FaultStatus};
 use crate::address::{Iova, RequesterId};
 use crate::environment::{Clock, Registers, TableMemory};
-
-/// One refused request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Who asked.
-    pub requester: RequesterId,
-    /// The page asked for; meaningless for interrupt requests.
-    pub iova: Iova,
-    /// The request would have changed memory (writes, atomics).
-    pub is_write: bool,
-    /// Why it was refused.
-    pub reason: FaultReason,
-    /// What was asked.
-    pub kind: FaultKind,
-}
-
-/// What kind of request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// An access to memory.
-    Dma,
-    /// An interrupt.
-    Interrupt {
-        /// The remapping table entry it named, where it named one.
-        index: u16,
-    },
-}
-
-/// Fault reason code (VT-d 5.10 §7.1.3 Table 30 for DMA, §5.1.4.1 Table 15 for interrupts).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FaultReason(pub u8);
-
-impl FaultReason {
-    /// The requester's bus has no context table: it is attached to nothing.
-    pub const ROOT_NOT_PRESENT: Self = FaultReason(0x1);
-    /// The requester is attached to nothing.
-    pub const CONTEXT_NOT_PRESENT: Self = FaultReason(0x2);
-    /// The context entry is invalid for this unit.
-    pub const CONTEXT_INVALID: Self = FaultReason(0x3);
-    /// The address is beyond what the domain translates.
-    pub const BEYOND_WIDTH: Self = FaultReason(0x4);
-    /// A write to where writing is not allowed.
-    pub const WRITE: Self = FaultReason(0x5);
-    /// A read from where reading is not allowed.
-    pub const READ: Self = FaultReason(0x6);
-    /// The interrupt names an entry that is not present.
-    pub const INTERRUPT_NOT_PRESENT: Self = FaultReason(0x22);
-    /// Compatibility-format interrupt.
-    pub const INTERRUPT_COMPATIBILITY: Self = FaultReason(0x25);
-    /// The interrupt's entry belongs to another requester.
-    pub const INTERRUPT_SOURCE: Self = FaultReason(0x26);
-
-    /// Whether the code is one of interrupt remapping, 20h to 2Fh.
-    #[must_use]
-    pub const fn is_interrupt(self) -> bool {
-        self.0 >> 4 == 2
-    }
-}
-
-impl core::fmt::Display for FaultReason {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let text = match *self {
-            Self::ROOT_NOT_PRESENT | Self::CONTEXT_NOT_PRESENT => "requester is blocked",
-            Self::CONTEXT_INVALID => "context entry is invalid",
-            Self::BEYOND_WIDTH => "address is beyond the domain",
-            Self::WRITE => "write is not allowed",
-            Self::READ => "read is not allowed",
-            Self::INTERRUPT_NOT_PRESENT => "interrupt entry is not present",
-            Self::INTERRUPT_COMPATIBILITY => "compatibility-format interrupt",
-            Self::INTERRUPT_SOURCE => "interrupt entry of another requester",
-            _ => return write!(f, "reason {:#x}", self.0),
-        };
-        f.write_str(text)
-    }
-}
+use crate::fault::{Drained, Fault, FaultKind, FaultReason};
+use crate::hardware::Hardware;
 
 impl From<FaultRecord> for Fault {
     fn from(record: FaultRecord) -> Self {
@@ -102,15 +28,6 @@ impl From<FaultRecord> for Fault {
             kind,
         }
     }
-}
-
-/// What draining found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Records reported.
-    pub faults: usize,
-    /// The unit had no room for some faults since the last drain.
-    pub is_overflow: bool,
 }
 
 /// Where a unit's fault records are (CAP.FRO, CAP.NFR).

@@ -1,25 +1,12 @@
-//! One unit's registers, table memory and clock together, and the ways to wait for the unit.
+//! The global command and status registers.
 //!
-//! **Invariant: every wait is bounded**, and commands go out one at a time, each confirmed before the next
-//! (VT-d 5.10 §6.9 "Hardware Register Programming Considerations").
+//! **Invariant: commands go out one at a time, each confirmed before the next** (VT-d 5.10 §6.9 "Hardware Register
+//! Programming Considerations").
 
 use super::registers::{FSTS, FaultStatus, GCMD, GSTS, Global};
 use crate::environment::{Clock, Registers, TableMemory};
-use crate::error::{Error, Result, Wait};
-use crate::tables::Tables;
-
-/// Longest wait for a command bit, in microseconds. Units answer within a few.
-pub(crate) const COMMAND_LIMIT_US: u64 = 10_000;
-/// Longest wait for one invalidation with draining, in microseconds.
-pub(crate) const INVALIDATION_LIMIT_US: u64 = 100_000;
-
-pub(crate) struct Hardware<R, M, C> {
-    pub(crate) registers: R,
-    pub(crate) tables: Tables<M>,
-    pub(crate) clock: C,
-    /// CAP.RWBF: writes to tables may sit in a buffer until told to go on.
-    pub(crate) needs_write_buffer_flush: bool,
-}
+use crate::error::{Result, Wait};
+use crate::hardware::{COMMAND_LIMIT_US, Hardware};
 
 impl<R: Registers, M: TableMemory, C: Clock> Hardware<R, M, C> {
     pub(crate) fn status(&self) -> Global {
@@ -49,26 +36,5 @@ impl<R: Registers, M: TableMemory, C: Clock> Hardware<R, M, C> {
             return Ok(());
         }
         self.command(Wait::WriteBufferFlushed, |global| global.with_wbf(true), |status| !status.wbf())
-    }
-
-    /// Polls `done` until it holds, fails, or `limit_us` microseconds have passed.
-    pub(crate) fn wait_until(
-        &mut self,
-        what: Wait,
-        limit_us: u64,
-        mut done: impl FnMut(&mut Self) -> Result<bool>,
-    ) -> Result<()> {
-        let start_us = self.clock.now_us();
-        loop {
-            // The time is read first: having been kept from looking is not the unit's fault.
-            let is_late = self.clock.now_us().saturating_sub(start_us) >= limit_us;
-            if done(self)? {
-                return Ok(());
-            }
-            if is_late {
-                return Err(Error::Timeout { what, limit_us });
-            }
-            self.clock.spin();
-        }
     }
 }

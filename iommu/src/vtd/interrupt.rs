@@ -9,13 +9,13 @@ mod entry;
 mod message;
 
 use super::registers::InterruptTableAddress;
-use crate::address::{PhysAddr, RequesterId, UnitIndex};
+use crate::address::{PhysAddr, UnitIndex};
 use crate::environment::TableMemory;
 use crate::error::{Error, Result};
 use crate::id_set::IdSet;
+use crate::interrupt::{ApicMode, InterruptRoute, Msi, Polarity, RedirectionEntry, Trigger, check_target};
 use crate::tables::Tables;
 use entry::Irte;
-pub use message::{Msi, Polarity, RedirectionEntry};
 
 /// Entries of a unit's table; 64 KiB of memory.
 const ENTRIES: usize = 4096;
@@ -23,47 +23,6 @@ const FRAMES: usize = ENTRIES * 16 / 4096;
 /// IRTA.S: entries = 2^(S + 1).
 const SIZE_CODE: u8 = 11;
 const _: () = assert!(2 << SIZE_CODE == ENTRIES && FRAMES * 4096 == ENTRIES * 16);
-
-/// How the machine's local APICs are addressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApicMode {
-    /// 8-bit ids.
-    XApic,
-    /// 32-bit ids; needs extended interrupt mode (ECAP.EIM).
-    X2Apic,
-}
-
-impl ApicMode {
-    /// Whether `apic_id` names one APIC.
-    fn accepts(self, apic_id: u32) -> bool {
-        match self {
-            ApicMode::XApic => apic_id < 0xff,
-            ApicMode::X2Apic => apic_id != u32::MAX,
-        }
-    }
-}
-
-/// Trigger mode of an interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// Messages (MSI, MSI-X) and most legacy lines.
-    Edge,
-    /// PCI lines through an I/O APIC.
-    Level,
-}
-
-/// From whom, to where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterruptRoute {
-    /// The only requester that may raise it: a function, or an I/O APIC's id from the DMAR table.
-    pub requester: RequesterId,
-    /// Vector at the destination, 16 or more.
-    pub vector: u8,
-    /// Destination, physical mode.
-    pub apic_id: u32,
-    /// Must agree with the I/O APIC's redirection entry; `Edge` for messages.
-    pub trigger: Trigger,
-}
 
 /// One entry of a unit's table, owned. Gone when freed; dropping it without freeing leaks the entry.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,26 +42,15 @@ impl InterruptHandle {
     /// The message a function is programmed with (§5.1.5.2 "MSI and MSI-X Register Programming").
     #[must_use]
     pub fn msi(&self) -> Msi {
-        Msi::remappable(self.index)
+        message::msi(self.index)
     }
 
     /// The redirection entry an I/O APIC pin is programmed with, masked (§5.1.5.1 "Programming in I/OxAPIC").
     /// `vector` and `trigger` must be those of the route.
     #[must_use]
     pub fn redirection(&self, vector: u8, trigger: Trigger, polarity: Polarity) -> RedirectionEntry {
-        RedirectionEntry::remappable(self.index, vector, trigger, polarity)
+        message::redirection(self.index, vector, trigger, polarity)
     }
-}
-
-/// Whether `vector` can be sent to `apic_id` as a fixed interrupt.
-pub(super) fn check_target(mode: ApicMode, vector: u8, apic_id: u32) -> Result<()> {
-    if vector < 16 {
-        return Err(Error::BadVector { vector });
-    }
-    if !mode.accepts(apic_id) {
-        return Err(Error::BadDestination { apic_id });
-    }
-    Ok(())
 }
 
 /// The interrupt remapping table of one unit.

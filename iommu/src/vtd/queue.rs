@@ -10,11 +10,11 @@
 
 mod descriptor;
 
-use super::hardware::{Hardware, INVALIDATION_LIMIT_US};
 use super::registers::{FSTS, FaultStatus, IQA, IQH, IQT};
 use crate::address::PhysAddr;
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
+use crate::hardware::{Hardware, INVALIDATION_LIMIT_US};
 use descriptor::wait_descriptor;
 pub(super) use descriptor::{Drain, Request};
 

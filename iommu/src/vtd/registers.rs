@@ -2,6 +2,7 @@
 //!
 //! **Invariant: every register is accessed with the width its type has here.** Only what Weir uses is named.
 
+use crate::capabilities::{Capabilities, TableKind};
 use bitfield_struct::bitfield;
 
 /// Capability, 64 bits (§11.4.2).
@@ -108,6 +109,20 @@ pub(crate) struct Ecap {
     __: u64,
 }
 const _: () = assert!(Ecap::IR_OFFSET == 3 && Ecap::EIM_OFFSET == 4 && Ecap::SC_OFFSET == 7);
+
+/// What the tables shared between units depend on.
+pub(crate) fn capabilities(cap: Cap, ecap: Ecap, phys_bits: u8) -> Capabilities {
+    Capabilities {
+        kind: TableKind::Vtd,
+        depths: cap.sagaw() & 0b0_1110,
+        large_pages: cap.sslps() & 0b11,
+        iova_bits: cap.mgaw() + 1,
+        phys_bits: phys_bits.min(52),
+        domain_id_bits: (4 + 2 * cap.nd()).min(16),
+        is_coherent: ecap.c(),
+        has_snoop_control: ecap.sc(),
+    }
+}
 
 /// GCMD to write and GSTS as read: the same bits, ones for what is on (§11.4.4).
 #[bitfield(u32)]
@@ -270,6 +285,10 @@ mod tests {
         assert!(!ecap.c() && ecap.qi() && ecap.ir() && ecap.eim() && !ecap.sc());
         assert!(Cap::from_bits(0x00d2_008c_222f_0686).cm());
         assert!(Ecap::from_bits(0x00f0_0fda).sc());
+        let all = capabilities(Cap::from_bits(0x00d2_0000_2226_0202), Ecap::from_bits(0xf0_0f5a), 39);
+        assert_eq!((all.depths, all.large_pages, all.iova_bits), (0b010, 0, 39));
+        assert_eq!((all.phys_bits, all.domain_id_bits), (39, 8));
+        assert!(!all.is_coherent && !all.has_snoop_control);
     }
 
     #[test]

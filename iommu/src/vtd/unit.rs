@@ -15,15 +15,18 @@ mod interrupts;
 
 use super::Capabilities;
 use super::context::{ContextEntry, RootTable};
-use super::fault::{Drained, Fault, FaultRecords, mask_event};
-use super::hardware::{COMMAND_LIMIT_US, Hardware};
+use super::fault::{FaultRecords, mask_event};
 use super::interrupt::InterruptTable;
 use super::queue::{Drain, Queue, Request};
-use super::registers::{CAP, Cap, ECAP, Ecap, FIXED_END, PMEN, ProtectedMemory, RTADDR, RootTableAddress};
+use super::registers::{
+    self, CAP, Cap, ECAP, Ecap, FIXED_END, PMEN, ProtectedMemory, RTADDR, RootTableAddress,
+};
 use crate::address::{RequesterId, UnitIndex};
 use crate::domain::{Domain, Invalidation};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
+use crate::fault::{Drained, Fault};
+use crate::hardware::{COMMAND_LIMIT_US, Hardware};
 use crate::tables::Tables;
 
 /// One remapping unit in legacy mode.
@@ -59,7 +62,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ) -> Result<Self> {
         let cap = Cap::from_bits(registers.read64(CAP));
         let ecap = Ecap::from_bits(registers.read64(ECAP));
-        let capabilities = Capabilities::of(cap, ecap, host_address_bits);
+        let capabilities = registers::capabilities(cap, ecap, host_address_bits);
         let faults = FaultRecords { offset: usize::from(cap.fro()) * 16, count: usize::from(cap.nfr()) + 1 };
         let end = FIXED_END.max(faults.offset + faults.count * 16);
         if !ecap.qi() || capabilities.depths == 0 || registers.bytes() < end {

@@ -44,7 +44,7 @@ impl Board {
         let edu = |slot| format!("edu,addr={slot},dma_mask=0xffffffffffffffff");
         let arguments = ["-device", &unit, "-device", &edu(3), "-device", &edu(4)];
         let link = Rc::new(RefCell::new(Link::start(qemu, &arguments)));
-        let ram = Ram { link: link.clone(), free: Rc::default(), next: Rc::new(RefCell::new(TABLES_AT)) };
+        let ram = Ram::new(&link);
         let host_bits = if unit.contains("aw-bits=39") { 39 } else { 46 };
         let unit = start_unit(&link, &ram, host_bits);
         let board = Board { link, ram, unit, ids: DomainIds::new(), host_bits };
@@ -99,44 +99,51 @@ impl Board {
 
     /// Waits up to `limit` for an interrupt with `vector` at any APIC.
     pub(crate) fn sees_vector(&self, vector: u8, limit: Duration) -> bool {
-        let start = Instant::now();
-        let wanted = format!(" vector {vector} ");
-        loop {
-            if self.link.borrow().messages().lines().any(|line| line.contains(&wanted)) {
-                return true;
-            }
-            if start.elapsed() > limit {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        sees_vector(&self.link, vector, limit)
+    }
+}
+
+/// Waits up to `limit` for an interrupt with `vector` at any APIC.
+pub(crate) fn sees_vector(link: &RefCell<Link>, vector: u8, limit: Duration) -> bool {
+    let start = Instant::now();
+    let wanted = format!(" vector {vector} ");
+    loop {
+        if link.borrow().messages().lines().any(|line| line.contains(&wanted)) {
+            return true;
         }
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 fn start_unit(link: &Rc<RefCell<Link>>, ram: &Ram, host_bits: u8) -> TestUnit {
-    let window = Window { link: link.clone() };
+    let window = Window { link: link.clone(), at: UNIT_AT, bytes: UNIT_BYTES };
     let clock = WallClock(Instant::now());
     Unit::new(UnitIndex::new(0).unwrap(), window, ram.clone(), clock, host_bits).unwrap()
 }
 
-/// The unit's registers.
+/// A unit's registers.
 pub(crate) struct Window {
-    link: Rc<RefCell<Link>>,
+    pub(crate) link: Rc<RefCell<Link>>,
+    pub(crate) at: u64,
+    pub(crate) bytes: usize,
 }
 
 impl Window {
     fn read(&self, command: &str, offset: usize) -> u64 {
-        self.link.borrow_mut().number(&format!("{command} {:#x}", UNIT_AT + offset as u64))
+        self.link.borrow_mut().number(&format!("{command} {:#x}", self.at + offset as u64))
     }
 
     fn write(&self, command: &str, offset: usize, value: u64) {
-        self.link.borrow_mut().ask(&format!("{command} {:#x} {value:#x}", UNIT_AT + offset as u64));
+        self.link.borrow_mut().ask(&format!("{command} {:#x} {value:#x}", self.at + offset as u64));
     }
 }
 
 impl Registers for Window {
     fn bytes(&self) -> usize {
-        UNIT_BYTES
+        self.bytes
     }
 
     fn read32(&self, offset: usize) -> u32 {
@@ -162,6 +169,12 @@ pub(crate) struct Ram {
     link: Rc<RefCell<Link>>,
     free: Rc<RefCell<Vec<u64>>>,
     next: Rc<RefCell<u64>>,
+}
+
+impl Ram {
+    pub(crate) fn new(link: &Rc<RefCell<Link>>) -> Self {
+        Ram { link: link.clone(), free: Rc::default(), next: Rc::new(RefCell::new(TABLES_AT)) }
+    }
 }
 
 // SAFETY: frames come from a range of guest memory that nothing else in the tests uses, each is handed out once
@@ -196,7 +209,7 @@ unsafe impl TableMemory for Ram {
 }
 
 /// Real time.
-pub(crate) struct WallClock(Instant);
+pub(crate) struct WallClock(pub(crate) Instant);
 
 impl Clock for WallClock {
     fn now_us(&self) -> u64 {
@@ -210,8 +223,8 @@ impl Clock for WallClock {
 
 /// One `edu` device.
 pub(crate) struct Edu {
-    link: Rc<RefCell<Link>>,
-    slot: u8,
+    pub(crate) link: Rc<RefCell<Link>>,
+    pub(crate) slot: u8,
 }
 
 impl Edu {
@@ -252,7 +265,7 @@ impl Edu {
     }
 
     /// Places and enables the registers, and lets the device be bus master.
-    fn switch_on(&self) {
+    pub(crate) fn switch_on(&self) {
         self.configure(0x10, u32::try_from(self.at()).unwrap());
         self.configure(0x04, 0x6);
         let id = self.link.borrow_mut().number(&format!("readl {:#x}", self.at()));

@@ -20,6 +20,7 @@ pub(crate) type Case = (&'static str, fn(&Path));
 macro_rules! cases {
     ($($case:ident),* $(,)?) => { &[$((stringify!($case), $case)),*] };
 }
+pub(crate) use cases;
 
 pub(crate) const ALL: &[Case] = cases![
     a_mapping_is_reached_in_both_directions,

@@ -30,7 +30,7 @@ pub(crate) fn find_qemu() -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn major_version(qemu: &Path) -> Option<u32> {
+pub(crate) fn major_version(qemu: &Path) -> Option<u32> {
     let said = Command::new(qemu).arg("--version").output().ok()?;
     let said = String::from_utf8(said.stdout).ok()?;
     said.split("version ").nth(1)?.split('.').next()?.parse().ok()

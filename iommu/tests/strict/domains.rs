@@ -1,12 +1,12 @@
 //! Domains: what is mapped is reached, what is not is not, under every kind of unit.
 
 use super::memory::Memory;
+use super::plain_map;
 use super::unit::{CAP, ECAP, Model, Sabotage};
 use super::{DEVICE, Machine, OTHER, flush, kinds, start};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 use weir_iommu::address::{Iova, PhysAddr, UnitIndex};
-use weir_iommu::domain::{Domain, DomainIds, Permissions};
+use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
 use weir_iommu::{Blame, Error};
 
 const WINDOW: u64 = 0x1_0000_0000;
@@ -209,109 +209,31 @@ fn one_domain_behind_two_units_of_different_kinds() {
     }
 }
 
-/// A step of the property below; numbers are in pages of a small arena.
-#[derive(Clone, Debug)]
-enum Step {
-    Map { page: u64, frame: u64, pages: u64, permissions: Permissions },
-    Unmap { page: u64, pages: u64 },
-    Touch { page: u64 },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Near 2 MiB boundaries on both sides, so that large leaves occur often.
-    let page = || {
-        (0u64..4, prop_oneof![Just(0u64), 0u64..4, 509u64..512])
-            .prop_map(|(large, small)| large * 512 + small)
-    };
-    let pages = || prop_oneof![1u64..6, Just(512), 510u64..515, Just(1024), Just(1536)];
-    let permissions =
-        prop_oneof![Just(Permissions::ReadOnly), Just(Permissions::WriteOnly), Just(Permissions::ReadWrite)];
-    let map = (page(), page(), pages(), permissions)
-        .prop_map(|(page, frame, pages, permissions)| Step::Map { page, frame, pages, permissions });
-    let unmap = (page(), pages()).prop_map(|(page, pages)| Step::Unmap { page, pages });
-    let touch = page().prop_map(|page| Step::Touch { page });
-    prop::collection::vec(prop_oneof![2 => map, 2 => unmap, 3 => touch], 1..40)
-}
-
-/// The domain as a plain map: page to frame, permissions, and first page and length of its `map` call's leaf.
-#[derive(Default)]
-struct Expected(BTreeMap<u64, (u64, Permissions)>);
-
-const FRAMES_AT: u64 = 0x40_0000_0000;
-/// Beyond the last page a step can touch.
-const ARENA_PAGES: u64 = 4096;
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_a_plain_map(kind in 0..kinds().count(), steps in steps()) {
+    fn agrees_with_a_plain_map(kind in 0..kinds().count(), steps in plain_map::steps()) {
         let (cap, ecap) = kinds().nth(kind).unwrap();
-        let (mut machine, mut domain) = Machine::with_device(cap, ecap);
-        let empty = machine.model.memory().frames_in_use();
-        let mut expected = Expected::default();
-        for step in steps {
-            expected.apply(&step, &mut machine, &mut domain);
-            machine.unit.drain_faults(|_| {});
-        }
-        for page in 0..ARENA_PAGES {
-            expected.check(page, &machine);
-            machine.unit.drain_faults(|_| {});
-        }
-        // Every leaf is still there to be removed: page by page, or as the large page it is part of.
-        for page in 0..ARENA_PAGES {
-            if expected.0.contains_key(&page) {
-                let sizes = [1, 512, 512 * 512];
-                let gone = sizes.into_iter().find(|&pages| {
-                    let change = domain.unmap(Iova(WINDOW + page * 4096), pages * 4096);
-                    change.is_ok_and(|change| flush(change, &mut machine.unit).is_ok())
-                });
-                let gone = gone.expect("some leaf starts here");
-                (page..page + gone).for_each(|page| { expected.0.remove(&page); });
-            }
-        }
-        prop_assert_eq!(machine.model.memory().frames_in_use(), empty);
+        let (mut machine, domain) = Machine::with_device(cap, ecap);
+        plain_map::agrees(&mut machine, domain, steps);
     }
 }
 
-impl Expected {
-    fn apply(&mut self, step: &Step, machine: &mut Machine, domain: &mut Domain<Memory>) {
-        match *step {
-            Step::Map { page, frame, pages, permissions } => {
-                let is_free = (page..page + pages).all(|page| !self.0.contains_key(&page));
-                let (iova, phys) = (Iova(WINDOW + page * 4096), PhysAddr(FRAMES_AT + frame * 4096));
-                let mapped = domain.map(iova, phys, pages * 4096, permissions);
-                assert_eq!(mapped.is_ok(), is_free);
-                if let Ok(mapped) = mapped {
-                    flush(mapped, &mut machine.unit).unwrap();
-                    self.0.extend((0..pages).map(|at| (page + at, (frame + at, permissions))));
-                }
-            }
-            Step::Unmap { page, pages } => {
-                let is_mapped = (page..page + pages).all(|page| self.0.contains_key(&page));
-                match domain.unmap(Iova(WINDOW + page * 4096), pages * 4096) {
-                    Ok(change) => {
-                        assert!(is_mapped);
-                        flush(change, &mut machine.unit).unwrap();
-                        (page..page + pages).for_each(|page| {
-                            self.0.remove(&page);
-                        });
-                    }
-                    Err(Error::NotMapped { .. }) => assert!(!is_mapped),
-                    Err(error) => assert!(matches!(error, Error::SplitsLargePage { .. }), "{error}"),
-                }
-            }
-            Step::Touch { page } => self.check(page, machine),
-        }
+impl plain_map::Bed for Machine {
+    fn memory(&self) -> Memory {
+        self.model.memory()
     }
 
-    fn check(&self, page: u64, machine: &Machine) {
-        for is_write in [false, true] {
-            let allowed = self.0.get(&page).filter(|(_, permissions)| {
-                if is_write { permissions.allows_write() } else { permissions.allows_read() }
-            });
-            let lands = machine.model.dma(DEVICE.0, WINDOW + page * 4096 + 8, is_write);
-            assert_eq!(lands, allowed.map(|(frame, _)| FRAMES_AT + frame * 4096 + 8));
-        }
+    fn flush(&mut self, change: Unflushed<'_, Memory>) {
+        flush(change, &mut self.unit).unwrap();
+    }
+
+    fn lands(&self, iova: u64, is_write: bool) -> Option<u64> {
+        self.model.dma(DEVICE.0, iova, is_write)
+    }
+
+    fn drain(&mut self) {
+        self.unit.drain_faults(|_| {});
     }
 }

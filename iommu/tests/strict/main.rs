@@ -7,6 +7,7 @@ mod faults;
 mod firmware;
 mod interrupts;
 mod memory;
+mod plain_map;
 mod requesters;
 mod unit;
 mod walk;

@@ -71,11 +71,11 @@ impl Memory {
     }
 
     /// A write by the unit.
-    pub(crate) fn write_by_unit(&self, at: u64, value: u32) {
+    pub(crate) fn write_by_unit(&self, at: u64, words: &[u64]) {
         let mut state = self.0.borrow_mut();
-        let frame = state.frames.get_mut(&(at & !0xfff)).expect("the status word is in a table frame");
+        let frame = state.frames.get_mut(&(at & !0xfff)).expect("what the unit writes is in a table frame");
         assert_eq!(at % 8, 0);
-        frame.cpu[(at & 0xfff) as usize / 8] = u64::from(value);
+        frame.cpu[(at & 0xfff) as usize / 8..][..words.len()].copy_from_slice(words);
     }
 
     pub(crate) fn drain_write_buffer(&self) {
@@ -125,10 +125,10 @@ impl State {
         let value = frame.cpu[word];
         let is_news = frame.unit[word] != value;
         frame.unit[word] = value;
-        if let Some(target) =
-            self.frames.get(&(value & 0x000f_ffff_ffff_f000)).filter(|_| is_news && value & 3 != 0)
-        {
-            assert_eq!(target.cpu, target.unit, "entry {at:#x} leads to a table the unit does not see yet");
+        // Links have no 1 in their top four bits; AMD's command that stores a word has, and leads nowhere.
+        let is_link = is_news && value & 3 != 0 && value >> 60 != 1;
+        if let Some(target) = self.frames.get(&(value & 0x000f_ffff_ffff_f000)).filter(|_| is_link) {
+            assert!(target.cpu == target.unit, "entry {at:#x} leads to a table the unit does not see yet");
         }
     }
 }

@@ -338,7 +338,7 @@ impl State {
                 assert_eq!(low >> 27 & 0x1f, 0);
                 self.interrupts.remove(&((low >> 32) as u16));
             }
-            (5, 2) => self.memory.write_by_unit(high, (low >> 32) as u32),
+            (5, 2) => self.memory.write_by_unit(high, &[low >> 32]),
             _ => panic!("descriptor {low:#x} {high:#x}"),
         }
     }

@@ -4,6 +4,7 @@
 //! nothing, and two units that name the same function cover it both not.
 
 use super::{Devices, Dmar, ReservedRegion, Scope, ScopeKind, UnitDescription};
+use crate::acpi::count::{Count, at_most_one};
 use crate::address::RequesterId;
 
 /// A PCI function. Virtual functions are covered where their physical function is (§8.3): ask for that one.
@@ -126,25 +127,4 @@ impl Scope<'_> {
 fn ancestors(device: PciAddress, topology: &impl Topology) -> impl Iterator<Item = RequesterId> {
     let above = move |id: RequesterId| topology.parent_bridge(device.segment, id.bus());
     core::iter::successors(above(device.id), move |bridge| above(*bridge)).take(DEPTH_LIMIT)
-}
-
-/// How many items an iterator had, as far as it matters.
-enum Count<T> {
-    None,
-    One(T),
-    Several,
-}
-
-impl<T> Count<T> {
-    fn one(self) -> Option<T> {
-        if let Count::One(item) = self { Some(item) } else { None }
-    }
-}
-
-fn at_most_one<T>(mut items: impl Iterator<Item = T>) -> Count<T> {
-    match (items.next(), items.next()) {
-        (None, _) => Count::None,
-        (Some(item), None) => Count::One(item),
-        (Some(_), Some(_)) => Count::Several,
-    }
 }

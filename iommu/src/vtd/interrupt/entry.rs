@@ -1,6 +1,6 @@
 //! Interrupt remapping table entry (VT-d 5.10 §9.9 "Interrupt Remapping Table Entry for Remapped Interrupts").
 
-use super::{ApicMode, InterruptRoute, Trigger};
+use crate::interrupt::{ApicMode, InterruptRoute, Trigger};
 use bitfield_struct::bitfield;
 
 /// The entry, remapped format.

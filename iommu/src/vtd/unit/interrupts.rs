@@ -6,11 +6,12 @@
 //! interrupts under way (§6.5.5 "Interrupt Draining").
 
 use super::super::fault::program_event;
-use super::super::interrupt::{ApicMode, InterruptHandle, InterruptRoute, InterruptTable, check_target};
+use super::super::interrupt::{InterruptHandle, InterruptTable};
 use super::super::registers::IRTA;
 use super::{Request, Unit};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
+use crate::interrupt::{ApicMode, InterruptRoute, check_target};
 
 impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// Switches interrupt remapping on with every interrupt blocked, compatibility format included. Must come

@@ -1,8 +1,9 @@
-//! One second-stage paging entry (VT-d 5.10 §9.8 "Second-Stage Paging Entries").
+//! One entry of a VT-d second-stage table (VT-d 5.10 §9.8 "Second-Stage Paging Entries").
 //!
 //! **Invariant: bits a unit may treat as reserved are zero**: SNP only with snoop control, TM and the memory-type
 //! bits never.
 
+use super::Entry;
 use crate::address::PhysAddr;
 use crate::domain::Permissions;
 use bitfield_struct::bitfield;
@@ -50,28 +51,15 @@ impl EntryBits {
     }
 }
 
-/// What an entry says at its level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    Empty,
-    Table(PhysAddr),
-    Page,
-}
-
-impl Entry {
-    pub(super) fn from_memory(bits: u64, level: u8) -> Self {
-        let bits = EntryBits::from_bits(bits);
-        if !bits.readable() && !bits.writable() {
-            Entry::Empty
-        } else if level == 1 || bits.large() {
-            Entry::Page
-        } else {
-            Entry::Table(PhysAddr(bits.frame() << 12))
-        }
-    }
-
-    pub(super) fn table(self) -> Option<PhysAddr> {
-        if let Entry::Table(at) = self { Some(at) } else { None }
+/// What `bits` say in a table at `level`; we wrote them.
+pub(super) fn read(bits: u64, level: u8) -> Entry {
+    let bits = EntryBits::from_bits(bits);
+    if !bits.readable() && !bits.writable() {
+        Entry::Empty
+    } else if level == 1 || bits.large() {
+        Entry::Page
+    } else {
+        Entry::Table(PhysAddr(bits.frame() << 12))
     }
 }
 
@@ -95,9 +83,9 @@ mod tests {
 
     #[test]
     fn reads_by_level() {
-        assert_eq!(Entry::from_memory(0x0000_0000_1234_5000, 2), Entry::Empty, "a chain link is not present");
-        assert_eq!(Entry::from_memory(0x1234_5003, 2), Entry::Table(PhysAddr(0x1234_5000)));
-        assert_eq!(Entry::from_memory(0x1234_5002, 1), Entry::Page);
-        assert_eq!(Entry::from_memory(0x0040_0081, 2), Entry::Page);
+        assert_eq!(read(0x0000_0000_1234_5000, 2), Entry::Empty, "a chain link is not present");
+        assert_eq!(read(0x1234_5003, 2), Entry::Table(PhysAddr(0x1234_5000)));
+        assert_eq!(read(0x1234_5002, 1), Entry::Page);
+        assert_eq!(read(0x0040_0081, 2), Entry::Page);
     }
 }

@@ -3,9 +3,9 @@
 //! **Invariant: the shape is one every unit of the capabilities it was chosen for can walk.**
 
 use super::{Span, entry_bytes};
-use crate::address::{FRAME_BYTES, INTERRUPT_RANGE_END, INTERRUPT_RANGE_START, Iova, PhysAddr};
+use crate::address::{FRAME_BYTES, Iova, PhysAddr};
+use crate::capabilities::{Capabilities, TableKind};
 use crate::error::{Error, Result};
-use crate::vtd::Capabilities;
 
 /// Shape of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl Format {
     /// AW of a context entry (VT-d 5.10 §9.3): 1 = 3 levels, 2 = 4, 3 = 5.
     pub(crate) fn address_width_code(self) -> u8 {
         self.levels - 2
+    }
+
+    /// Which entries the table has.
+    pub(super) fn kind(self) -> TableKind {
+        self.capabilities.kind
     }
 
     pub(crate) fn capabilities(self) -> Capabilities {
@@ -66,16 +71,18 @@ impl Format {
 
     /// Checks both sides of a new mapping.
     ///
-    /// The interrupt range is refused on either: as an input it never reaches the table, as an output the unit
-    /// faults, and a large page that merely overlaps it faults as a whole (VT-d 5.10 §3.15).
+    /// Addresses that mean interrupts are refused on either: as an input they never reach the table, as an output
+    /// the unit faults, and a large page that merely overlaps them faults as a whole (VT-d 5.10 §3.15).
     pub(crate) fn check_mapping(self, iova: Iova, phys: PhysAddr, bytes: u64) -> Result<()> {
         self.check_iova(iova, bytes)?;
         if !phys.0.is_multiple_of(FRAME_BYTES) || !fits(phys.0, bytes, self.capabilities.phys_bits) {
             return Err(Error::BadPhysical { phys });
         }
-        let hits = |start: u64| start < INTERRUPT_RANGE_END && start + bytes > INTERRUPT_RANGE_START;
-        if hits(iova.0) || hits(phys.0) {
-            return Err(Error::InterruptRange { iova });
+        for special in self.kind().special_ranges() {
+            let hits = |start: u64| start < special.end && start + bytes > special.start;
+            if hits(iova.0) || hits(phys.0) {
+                return Err(Error::InterruptRange { iova });
+            }
         }
         Ok(())
     }
@@ -102,6 +109,7 @@ mod tests {
 
     fn capabilities(depths: u8, iova_bits: u8) -> Capabilities {
         Capabilities {
+            kind: TableKind::Vtd,
             depths,
             large_pages: 0b11,
             iova_bits,
@@ -136,6 +144,23 @@ mod tests {
         assert!(format.check_iova(Iova(0), 0).is_err());
         assert!(format.check_iova(Iova(1), 4096).is_err());
         assert!(format.check_iova(Iova(0), 4095).is_err());
+    }
+
+    #[test]
+    fn hypertransport_addresses_are_refused_for_amd_units_only() {
+        let vtd = Capabilities { phys_bits: 48, ..capabilities(0b0110, 48) };
+        let check = |kind, iova, phys| {
+            let format = Format::choose(Capabilities { kind, ..vtd }, 48).unwrap();
+            format.check_mapping(Iova(iova), PhysAddr(phys), 0x2000)
+        };
+        for inside in [0xfc_ffff_f000, 0xfd_0000_0000, 0xff_ffff_f000] {
+            let refused = |iova| Err(Error::InterruptRange { iova: Iova(iova) });
+            assert_eq!(check(TableKind::AmdVi, inside, 0), refused(inside));
+            assert_eq!(check(TableKind::AmdVi, 0, inside), refused(0));
+            assert_eq!(check(TableKind::Vtd, inside, inside), Ok(()));
+        }
+        assert_eq!(check(TableKind::AmdVi, 0xfc_ffff_e000, 0x100_0000_0000), Ok(()));
+        assert!(check(TableKind::AmdVi, 0xfee0_0000, 0).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! **Invariant: `count` and `fill` take the same decision for every piece**, so the reserve is exactly what is used.
 
-use super::entry::{Entry, EntryBits};
+use super::entry::{self, Entry};
 use super::{SecondStage, Span};
 use crate::address::{Iova, PhysAddr};
 use crate::domain::Permissions;
@@ -63,14 +63,14 @@ impl<M: TableMemory> SecondStage<M> {
             let index = super::index_of(level, piece.iova);
             if self.format.fits_leaf(level, piece) {
                 let snoop = self.format.forces_snoop();
-                let page = EntryBits::to_page(piece.phys, level, permissions, snoop);
-                self.write(table, index, page.into_bits());
+                let page = entry::page(self.format.kind(), piece.phys, level, permissions, snoop);
+                self.write(table, index, page);
             } else if let Some(child) = self.read(level, table, index).table() {
                 self.fill(level - 1, child, piece, permissions, spare);
             } else {
                 let child = spare.pop(&self.tables).expect("count reserved a frame for each new table");
                 self.fill(level - 1, child, piece, permissions, spare);
-                self.write(table, index, EntryBits::to_table(child).into_bits());
+                self.write(table, index, entry::link(self.format.kind(), child, level));
             }
         }
         self.flush(level, table, span);

@@ -1,4 +1,5 @@
-//! The second-stage page table: what one domain's devices reach (VT-d 5.10 §3.7 "Second-Stage Translation").
+//! The second-stage page table: what one domain's devices reach (VT-d 5.10 §3.7 "Second-Stage Translation"; AMD
+//! 48882 §2.2.3 "I/O Page Tables for Host Translations"). The formats differ in their entries alone.
 //!
 //! **Invariant 1: `map` publishes nothing until it can no longer fail**: the range is checked and every new table
 //! reserved first, so a refused call leaves no trace a unit could have cached.
@@ -65,7 +66,7 @@ impl<M: TableMemory> SecondStage<M> {
     }
 
     fn read(&self, level: u8, table: PhysAddr, index: u64) -> Entry {
-        Entry::from_memory(self.tables.read64(table.offset(index * 8)), level)
+        Entry::from_memory(self.format.kind(), self.tables.read64(table.offset(index * 8)), level)
     }
 
     fn write(&self, table: PhysAddr, index: u64, bits: u64) {
