@@ -34,6 +34,10 @@ fn work<C: Chip>(rig: &mut Rig<C>, steps: usize) -> u64 {
             // A lying device may refuse to start; the next round tries again.
             let _ = rig.start();
         }
+        // A device that never says "done" is no violation, and would be silent from then on.
+        if number % 8 == 7 {
+            let _ = rig.start();
+        }
         assert!(rig.pool.available() <= rig.pool.buffers());
     }
     violations
@@ -45,7 +49,7 @@ fn lies_in_rings_are_found_and_survived<C: Chip>(kind: Kind) {
         let entries = 8 << (seed % 6);
         let mut rig = Rig::<C>::started(kind, entries);
         rig.device.model().set_malice(Malice::in_rings(seed, 1 + seed % 40));
-        violations += work(&mut rig, 100);
+        violations += work(&mut rig, if cfg!(miri) { 16 } else { 100 });
         rig.device.model().set_malice(Malice::none());
         rig.start().expect("an honest device starts");
         assert!(rig.device.model().deliver(&frame(1, 64)));
@@ -53,7 +57,7 @@ fn lies_in_rings_are_found_and_survived<C: Chip>(kind: Kind) {
         assert_eq!(rig.window.faults(), 0, "seed {seed}: the driver itself gave only good addresses");
         assert_eq!(rig.lost(), 0, "seed {seed}: no buffer lost");
     }
-    assert!(violations > liars(), "lies were told and found: {violations}");
+    assert!(cfg!(miri) || violations > liars(), "lies were told and found: {violations}");
 }
 
 fn lies_everywhere_never_panic<C: Chip>(kind: Kind) {
