@@ -6,6 +6,7 @@ mod confinement;
 mod documents;
 mod echo;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
@@ -36,5 +37,6 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
     all
 }
