@@ -35,6 +35,12 @@ impl Machine {
         toml::from_str(&text).with_context(|| format!("{} is wrong", workspace::shown(&file)))
     }
 
+    /// Whether its IOMMU is AMD's.
+    #[must_use]
+    pub fn is_amd(&self) -> bool {
+        self.options.iter().any(|option| option.starts_with("amd-iommu"))
+    }
+
     /// The QEMU that plays it: the usual one, or a private copy where that is too old.
     ///
     /// # Errors
