@@ -30,4 +30,5 @@ mod second_stage;
 mod tables;
 pub mod vtd;
 
+pub use capabilities::{Capabilities, Mode, Sharing};
 pub use error::{Blame, Error, Result, Wait};

@@ -16,7 +16,8 @@ use weir_iommu::acpi::{self as dmar, Dmar};
 use weir_iommu::address::{Iova, PhysAddr as UnitPhysAddr, UnitIndex};
 use weir_iommu::domain::{self, DomainIds, Invalidation, Permissions};
 use weir_iommu::environment::{Clock, Registers, TableMemory};
-use weir_iommu::vtd::{self, ApicMode, Capabilities, Fault, InterruptHandle, InterruptRoute};
+use weir_iommu::vtd::{self, ApicMode, Fault, InterruptHandle, InterruptRoute};
+use weir_iommu::{Capabilities, Mode};
 use weir_kernel::pci::Function;
 
 use crate::arch::cpu::features;
@@ -82,7 +83,7 @@ fn start(bytes: &'static [u8]) -> weir_iommu::Result<&'static Units> {
     let all = units.iter().map(Unit::capabilities).reduce(Capabilities::intersection);
     let capabilities = all.ok_or(weir_iommu::Error::Unsupported)?;
     for unit in &mut units {
-        unit.enable_translation()?;
+        unit.enable_translation(Mode::VtdLegacy)?;
     }
     start_interrupt_remapping(&mut units)?;
     for unit in &mut units {
@@ -140,7 +141,7 @@ fn unit(index: usize) -> Result<&'static Lock<Unit>, Error> {
 pub(crate) fn new_domain() -> Result<Domain, Error> {
     let units = units()?;
     let bits = DMA_WINDOW_END.ilog2() as u8;
-    Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, bits).map_err(caller_error)
+    Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, Mode::VtdLegacy, bits).map_err(caller_error)
 }
 
 /// Gives a domain's tables back; fails while something is attached, and then keeps them for ever.
