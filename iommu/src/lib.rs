@@ -31,4 +31,5 @@ mod tables;
 pub mod unit;
 pub mod vtd;
 
+pub use capabilities::{Capabilities, Mode, Sharing};
 pub use error::{Blame, Error, Result, Wait};

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use weir_iommu::Result;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
 use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
 use weir_iommu::environment::{Clock, Registers, TableMemory};
 use weir_iommu::vtd::{Fault, Msi, Unit};
+use weir_iommu::{Mode, Result};
 
 /// Where QEMU puts the unit's registers.
 const UNIT_AT: u64 = 0xfed9_0000;
@@ -55,7 +55,7 @@ impl Board {
     /// The same, with translation on and the first device in a domain.
     pub(crate) fn with_device(qemu: &Path, unit: &str) -> (Self, TestDomain) {
         let mut board = Board::start(qemu, unit);
-        board.unit.enable_translation().unwrap();
+        board.unit.enable_translation(Mode::VtdLegacy).unwrap();
         let mut domain = board.domain();
         board.unit.attach(board.edu(3).id(), &mut domain).unwrap();
         (board, domain)
@@ -67,7 +67,7 @@ impl Board {
     }
 
     pub(crate) fn domain(&mut self) -> TestDomain {
-        Domain::new(self.ram.clone(), &mut self.ids, self.unit.capabilities(), 39).unwrap()
+        Domain::new(self.ram.clone(), &mut self.ids, self.unit.capabilities(), Mode::VtdLegacy, 39).unwrap()
     }
 
     pub(crate) fn edu(&self, slot: u8) -> Edu {

@@ -3,10 +3,10 @@
 use super::board::Board;
 use std::path::Path;
 use std::time::Duration;
-use weir_iommu::Error;
 use weir_iommu::address::{Iova, PhysAddr};
 use weir_iommu::domain::Permissions;
 use weir_iommu::vtd::{ApicMode, Fault, FaultKind, FaultReason, InterruptRoute, Trigger};
+use weir_iommu::{Error, Mode};
 
 const WINDOW: u64 = 0x1_0000_0000;
 const FRAME: u64 = 0x400_0000;
@@ -245,12 +245,12 @@ fn a_unit_left_on_is_taken_over(qemu: &Path) {
     board.edu(3).write(WINDOW, 1);
     assert_eq!(board.read(FRAME), 1);
     board.take_over_again();
-    board.unit.enable_translation().unwrap();
+    board.unit.enable_translation(Mode::VtdLegacy).unwrap();
     board.edu(3).write(WINDOW, 2);
     assert_eq!(board.read(FRAME), 1, "what was attached before is blocked");
     assert_eq!(board.faults(), [dma_fault(3, WINDOW, true, FaultReason::ROOT_NOT_PRESENT)]);
     board.unit.enable_interrupt_remapping(ApicMode::X2Apic).unwrap();
-    assert_eq!(board.unit.enable_translation(), Err(Error::AlreadyEnabled));
+    assert_eq!(board.unit.enable_translation(Mode::VtdLegacy), Err(Error::AlreadyEnabled));
     let mut next = board.domain();
     board.map(&mut next, WINDOW, FRAME + 0x1000, 0x1000);
     let device = board.edu(3);

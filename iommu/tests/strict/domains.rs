@@ -7,7 +7,7 @@ use super::{DEVICE, Machine, OTHER, flush, kinds, start};
 use proptest::prelude::*;
 use weir_iommu::address::{Iova, PhysAddr, UnitIndex};
 use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
-use weir_iommu::{Blame, Error};
+use weir_iommu::{Blame, Error, Mode};
 
 const WINDOW: u64 = 0x1_0000_0000;
 
@@ -150,7 +150,7 @@ fn unconfirmed_frames_stay_out_of_use() {
 fn destroying_gives_everything_back() {
     for (cap, ecap) in kinds() {
         let mut machine = Machine::new(cap, ecap);
-        machine.unit.enable_translation().unwrap();
+        machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
         let mut first = machine.domain();
         machine.unit.attach(DEVICE, &mut first).unwrap();
         let before = machine.model.memory().frames_in_use();
@@ -178,11 +178,11 @@ fn one_domain_behind_two_units_of_different_kinds() {
     let kinds = [(CAP, ECAP & !1), (0x00d2_0080_2226_0286, ECAP & !1 | 1 << 7)];
     let models = [0, 1].map(|id| Model::with_memory(id, kinds[id].0, kinds[id].1, memory.clone()));
     let mut units = [0, 1].map(|id| start(&models[id], id).unwrap());
-    units.iter_mut().for_each(|unit| unit.enable_translation().unwrap());
+    units.iter_mut().for_each(|unit| unit.enable_translation(Mode::VtdLegacy).unwrap());
     let both = units[0].capabilities().intersection(units[1].capabilities());
     let mut ids = DomainIds::new();
-    let mut domain = Domain::new(memory.clone(), &mut ids, both, 39).unwrap();
-    let mut strong = Domain::new(memory, &mut ids, units[0].capabilities(), 39).unwrap();
+    let mut domain = Domain::new(memory.clone(), &mut ids, both, Mode::VtdLegacy, 39).unwrap();
+    let mut strong = Domain::new(memory, &mut ids, units[0].capabilities(), Mode::VtdLegacy, 39).unwrap();
     assert_eq!(units[1].attach(OTHER, &mut strong), Err(Error::IncompatibleDomain));
     for unit in &mut units {
         unit.attach(DEVICE, &mut domain).unwrap();

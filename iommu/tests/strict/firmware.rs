@@ -5,7 +5,7 @@ use super::{DEVICE, HOST_BITS, Machine, start};
 use weir_iommu::address::UnitIndex;
 use weir_iommu::environment::{Registers, TableMemory};
 use weir_iommu::vtd::Unit;
-use weir_iommu::{Error, Wait};
+use weir_iommu::{Error, Mode, Wait};
 
 const TE: u32 = 1 << 31;
 const QIE: u32 = 1 << 26;
@@ -22,7 +22,7 @@ fn left_on(mode: u64) -> Model {
 #[test]
 fn translation_in_legacy_mode_is_never_interrupted() {
     let mut machine = Machine::on(left_on(0));
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     for event in machine.model.take_events() {
         assert!(!matches!(event, Event::Command(command) if command & TE == 0), "{event:x?}");
     }
@@ -33,7 +33,7 @@ fn translation_in_legacy_mode_is_never_interrupted() {
 fn translation_in_another_mode_is_switched_off_first() {
     let mut machine = Machine::on(left_on(1));
     machine.model.take_events();
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     assert_eq!(machine.model.take_events()[0], Event::Command(QIE));
     assert_eq!(machine.model.dma(DEVICE.0, 0x1000, true), None);
 }
@@ -53,7 +53,7 @@ fn old_faults_and_queue_errors_are_forgotten() {
     model.dma(DEVICE.0, 0x1000, true);
     model.0.borrow_mut().fault_status |= 1 << 4 | 1;
     let mut machine = Machine::on(model);
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     assert_eq!(machine.unit.drain_faults(|_| panic!("not ours")).faults, 0);
 }
 
@@ -63,7 +63,7 @@ fn protected_regions_end_once_translation_is_on() {
     model.0.borrow_mut().protected_memory = 1 << 31 | 1;
     let mut machine = Machine::on(model);
     assert_ne!(machine.model.0.borrow().protected_memory, 0);
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     assert_eq!(machine.model.0.borrow().protected_memory, 0);
 }
 

@@ -14,10 +14,10 @@ mod walk;
 
 use memory::Memory;
 use unit::Model;
-use weir_iommu::Result;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
 use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
 use weir_iommu::vtd::Unit;
+use weir_iommu::{Mode, Result};
 
 /// The library's unit on top of a model.
 pub(crate) type TestUnit = Unit<Model, Memory, Model>;
@@ -47,14 +47,15 @@ impl Machine {
     /// Translation on, and a domain with `DEVICE` in it.
     pub(crate) fn with_device(cap: u64, ecap: u64) -> (Self, Domain<Memory>) {
         let mut machine = Machine::new(cap, ecap);
-        machine.unit.enable_translation().unwrap();
+        machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
         let mut domain = machine.domain();
         machine.unit.attach(DEVICE, &mut domain).unwrap();
         (machine, domain)
     }
 
     pub(crate) fn domain(&mut self) -> Domain<Memory> {
-        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), 39).unwrap()
+        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), Mode::VtdLegacy, 39)
+            .unwrap()
     }
 
     pub(crate) fn map(&mut self, domain: &mut Domain<Memory>, iova: u64, phys: u64, bytes: u64) {

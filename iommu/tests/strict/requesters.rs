@@ -3,7 +3,7 @@
 use super::unit::{CACHING_MODE, CAP, ECAP, Event, Model, Sabotage, WRITE_BUFFER};
 use super::{DEVICE, Machine, OTHER, kinds, start};
 use weir_iommu::address::RequesterId;
-use weir_iommu::{Error, Wait};
+use weir_iommu::{Error, Mode, Wait};
 
 const WINDOW: u64 = 0x1_0000_0000;
 const TE: u32 = 1 << 31;
@@ -15,7 +15,7 @@ const QIE: u32 = 1 << 26;
 fn everybody_is_blocked_from_the_start() {
     for (cap, ecap) in kinds() {
         let mut machine = Machine::new(cap, ecap);
-        machine.unit.enable_translation().unwrap();
+        machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
         for requester in [0, DEVICE.0, 0x8000, 0xffff] {
             assert_eq!(machine.model.dma(requester, 0x1000, true), None);
         }
@@ -70,7 +70,7 @@ fn a_requester_is_in_one_domain_at_a_time() {
 #[test]
 fn attaching_without_a_frame_changes_nothing() {
     let mut machine = Machine::new(CAP, ECAP);
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     let mut domain = machine.domain();
     machine.model.memory().set_budget(0);
     assert_eq!(machine.unit.attach(DEVICE, &mut domain), Err(Error::OutOfFrames));
@@ -83,7 +83,7 @@ fn attaching_without_a_frame_changes_nothing() {
 #[test]
 fn enable_order_is_the_specifications() {
     let mut machine = Machine::new(CAP, ECAP);
-    machine.unit.enable_translation().unwrap();
+    machine.unit.enable_translation(Mode::VtdLegacy).unwrap();
     let events: Vec<Event> =
         machine.model.take_events().into_iter().filter(|event| !is_wait(event)).collect();
     let expected = [
@@ -94,7 +94,7 @@ fn enable_order_is_the_specifications() {
         Event::Command(TE | QIE),
     ];
     assert_eq!(events, expected);
-    assert_eq!(machine.unit.enable_translation(), Err(Error::AlreadyEnabled));
+    assert_eq!(machine.unit.enable_translation(Mode::VtdLegacy), Err(Error::AlreadyEnabled));
 }
 
 /// Device-selective context, then domain-selective IOTLB with draining, each confirmed (6.5.3.3, 6.5.4).
@@ -183,7 +183,7 @@ fn every_command_has_a_limit() {
     for (deaf_to, what) in [(SRTP, Wait::RootTableSet), (TE, Wait::TranslationSwitched)] {
         let mut machine = Machine::new(CAP, ECAP);
         machine.model.sabotage(Sabotage { deaf_to, ..Sabotage::default() });
-        assert_eq!(machine.unit.enable_translation(), Err(Error::Timeout { what, limit_us }));
+        assert_eq!(machine.unit.enable_translation(Mode::VtdLegacy), Err(Error::Timeout { what, limit_us }));
         assert!(machine.unit.is_isolated());
     }
     let model = Model::new(CAP, ECAP);
