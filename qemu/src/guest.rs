@@ -75,6 +75,13 @@ impl Setup {
         self
     }
 
+    /// Adds options of QEMU: devices.
+    #[must_use]
+    pub fn with(mut self, words: &[&str]) -> Setup {
+        self.extra.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
     #[must_use]
     pub fn counting_instructions(mut self) -> Setup {
@@ -239,6 +246,21 @@ impl Guest {
         self.wait(&format!("a console line with `{text}`"), limit, |guest| {
             let start = std::mem::replace(&mut looked_at, guest.console.len());
             guest.console[start..].iter().find(|line| line.contains(text)).cloned()
+        })
+    }
+
+    /// Waits for a console line, from the first line of all, that has these words, one after the other.
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn console_row(&mut self, words: &[&str], limit: Duration) -> Result<String> {
+        let mut looked_at = 0;
+        self.wait(&format!("a console line with {words:?}"), limit, |guest| {
+            let start = std::mem::replace(&mut looked_at, guest.console.len());
+            let is_it = |line: &&String| {
+                line.split_whitespace().collect::<Vec<_>>().windows(words.len()).any(|part| part == words)
+            };
+            guest.console[start..].iter().find(is_it).cloned()
         })
     }
 
