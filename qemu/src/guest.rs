@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::Profile;
 use crate::machine::Machine;
-use crate::report::{App, Ready, Report, Status};
+use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
 use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
@@ -24,7 +24,7 @@ const SHOWN_LINES: usize = 60;
 
 /// What to boot. The defaults: VT-d, 2 CPUs, 512 MiB, no network.
 pub struct Setup {
-    machine: &'static str,
+    machine: String,
     accelerator: &'static str,
     memory: &'static str,
     cpus: u32,
@@ -39,7 +39,7 @@ impl Setup {
     #[must_use]
     pub fn new(manifest: &'static str) -> Setup {
         Setup {
-            machine: "q35-vtd",
+            machine: "q35-vtd".into(),
             accelerator: EMULATED,
             memory: "512M",
             cpus: 2,
@@ -52,8 +52,8 @@ impl Setup {
 
     /// Takes another kind of machine.
     #[must_use]
-    pub fn machine(self, machine: &'static str) -> Setup {
-        Setup { machine, ..self }
+    pub fn machine(self, machine: impl Into<String>) -> Setup {
+        Setup { machine: machine.into(), ..self }
     }
 
     /// Gives it another amount of memory, as QEMU writes it.
@@ -130,7 +130,7 @@ impl Setup {
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let config = Config {
-            machine: Machine::named(self.machine)?,
+            machine: Machine::named(&self.machine)?,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
@@ -152,6 +152,7 @@ pub struct Guest {
     ready: Option<Ready>,
     end_code: Option<u32>,
     statuses: Vec<Status>,
+    samples: Vec<Samples>,
     console: Vec<String>,
 }
 
@@ -169,6 +170,7 @@ impl Guest {
             ready: None,
             end_code: None,
             statuses: vec![],
+            samples: vec![],
             console: vec![],
         })
     }
@@ -216,6 +218,7 @@ impl Guest {
             }
             Event::Report(Report::Ready(ready)) => self.ready = Some(ready),
             Event::Report(Report::Status(status)) => self.statuses.push(status),
+            Event::Report(Report::Samples(samples)) => self.samples.push(samples),
             Event::Report(Report::End { code }) => self.end_code = Some(code),
             Event::Garbled(line) => self.console.push(format!("not a report: {}", without_escapes(&line))),
             Event::Ended | Event::Stop => {}
@@ -339,6 +342,12 @@ impl Guest {
                 return;
             }
         }
+    }
+
+    /// What was measured so far.
+    #[must_use]
+    pub fn samples(&self) -> &[Samples] {
+        &self.samples
     }
 
     /// Switches the machine off and checks that the guest did it, and why.
