@@ -19,6 +19,8 @@ use tempfile::TempPath;
 const BOOT_LIMIT: Duration = Duration::from_secs(40);
 /// How long an answer on the console may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Time between two questions: a guest that only answers does nothing else.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How many console lines a failure shows.
 const SHOWN_LINES: usize = 60;
 
@@ -285,6 +287,7 @@ impl Guest {
                 return Ok(status);
             }
             self.check(Instant::now() < deadline, &format!("no sign of {what}: {status:?}"))?;
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 
