@@ -7,7 +7,6 @@ use crate::build::Profile;
 use crate::machine::Machine;
 use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
@@ -164,7 +163,7 @@ impl Guest {
     /// # Errors
     /// QEMU does not start.
     pub fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
-        let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
+        let vm = Vm::start(&config.machine.qemu()?, config)?;
         Ok(Guest {
             vm: Some(vm),
             symbols,

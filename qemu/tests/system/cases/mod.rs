@@ -7,6 +7,7 @@ mod confinement;
 mod documents;
 mod echo;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
@@ -38,5 +39,6 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
     all
 }
