@@ -255,14 +255,24 @@ impl PageTables {
     /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
     /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
     pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
-        for page in (address..address + bytes).step_by(PAGE_BYTES as usize) {
+        let (mut page, end) = (address, address + bytes);
+        while page < end {
+            let part_end = end.min((page / level_bytes(1) + 1) * level_bytes(1));
             let mut at = Some(self.root);
             for level in (1..=ROOT_LEVEL).rev() {
                 at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
             }
             if let Some(at) = at {
-                Writer::PLAIN.write(&mut table(at)[index(page, 0)], to, access.flags(false));
+                let mut entry = PageTableEntry::new();
+                entry.set_addr(CratePhysAddr::new(to.0), access.flags(false));
+                let pages = (part_end - page) / PAGE_BYTES;
+                table(at)
+                    .iter_mut()
+                    .skip(index(page, 0))
+                    .take(pages as usize)
+                    .for_each(|e| *e = entry.clone());
             }
+            page = part_end;
         }
     }
 

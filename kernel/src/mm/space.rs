@@ -6,7 +6,7 @@
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
-use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, Regions};
+use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
 use super::address::{Direct, PhysAddr};
 use super::device_root;
@@ -257,7 +257,7 @@ impl Space {
             return self.regions.insert_anywhere(area, request.bytes, align.unwrap_or(PAGE_BYTES), mapping);
         }
         let is_in_window = DMA_WINDOW.contains(&request.address);
-        if is_in_window != request.is_dma() {
+        if is_in_window != request.is_dma() || REGISTERS.contains(&request.address) {
             return Err(Error::BadArgument);
         }
         self.regions.insert_at(request.address, request.bytes, mapping)?;
@@ -277,7 +277,7 @@ impl Space {
         // Taken now: taking the device away must not depend on free memory.
         self.prepare_poison()?;
         let address =
-            self.regions.insert_anywhere(PRIVATE, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
             self.take_back(address, active, Domain::take_back)?;
             return Err(error.into());
@@ -298,11 +298,14 @@ impl Space {
         let Some(frame) = self.poison else { return };
         let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
+        let mut from = REGISTERS.start;
         loop {
-            let range = self.regions.iter().find(|r| is_its(r.value())).map(|r| r.range());
+            let rest = from..REGISTERS.end;
+            let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
             self.tables.redirect(range.start, range.end - range.start, frame, access);
             self.regions.replace(range.start, Mapping::Poison);
+            from = range.end;
         }
         tlb::shoot_down(active);
     }

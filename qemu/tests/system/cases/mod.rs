@@ -1,5 +1,6 @@
 //! The cases, by what they show.
 
+mod attack;
 mod boot;
 mod command;
 mod confinement;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         command::CASES,
         measure::CASES,
+        attack::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
