@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
+use weir_abi::choice::IommuChoice;
 use weir_abi::info::{NAME_BYTES, Quota};
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
@@ -52,6 +53,7 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
 }
 
 fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
+    let iommu = file.iommu.as_ref().map(iommu_choice).transpose()?;
     let mut notices = Vec::new();
     let mut spare = cpus - 1;
     let mut apps: Vec<App> = Vec::new();
@@ -70,7 +72,12 @@ fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
         });
     }
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
-    Ok(Checked { manifest, notices })
+    Ok(Checked { manifest, iommu, notices })
+}
+
+fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
+    let unknown = || (word.span(), format!("iommu is one of {}", IommuChoice::LIST));
+    IommuChoice::from_word(word.get_ref()).ok_or_else(unknown)
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.
