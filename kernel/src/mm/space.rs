@@ -239,7 +239,9 @@ impl Space {
         if let Err(violation) = device_root::check_root(root, window) {
             panic!("tables of devices: {violation}");
         }
-        log::debug!("device root {root:?}: {leaves} leaves, all of them memory mapped for DMA");
+        if leaves > 0 {
+            log::debug!("device root {root:?}: {leaves} leaves, all of them memory mapped for DMA");
+        }
     }
 
     /// The frame of a page of a `Memory` in the DMA window, and whether it may be written.
