@@ -41,8 +41,8 @@ fn device(text: &str) -> [String; 2] {
 fn what_no_unit_covers_is_refused(machine: &'static str) -> Result<()> {
     let peer = Peer::new()?;
     let mut words = device("pxb-pcie,id=outside,bus_nr=64,bus=pcie.0,bypass_iommu=on").to_vec();
-    words.extend(device("pcie-root-port,id=port,bus=outside,chassis=9,slot=9"));
-    words.extend(nic(&peer, "n", &format!("{NIC},bus=port")));
+    words.extend(device("pcie-root-port,id=root,bus=outside,chassis=9,slot=9"));
+    words.extend(nic(&peer, "n", &format!("{NIC},bus=root")));
     let mut guest = boot(machine, "outside", &words)?;
     guest
         .console_line("0000:41:00.0: not granted to echo: not exactly one remapping unit covers it", LIMIT)?;
@@ -54,9 +54,9 @@ fn what_no_unit_covers_is_refused(machine: &'static str) -> Result<()> {
 /// Two functions behind a port without access control reach each other past the unit, whatever the unit says.
 fn a_group_has_one_owner(machine: &'static str) -> Result<()> {
     let (mut first, second) = (Peer::new()?, Peer::new()?);
-    let mut words = device("ioh3420,id=port,bus=pcie.0,chassis=1,slot=1").to_vec();
-    words.extend(nic(&first, "n0", &format!("{NIC},bus=port,addr=0.0,multifunction=on")));
-    words.extend(nic(&second, "n1", &format!("{NIC},bus=port,addr=0.1")));
+    let mut words = device("ioh3420,id=root,bus=pcie.0,chassis=1,slot=1").to_vec();
+    words.extend(nic(&first, "n0", &format!("{NIC},bus=root,addr=0.0,multifunction=on")));
+    words.extend(nic(&second, "n1", &format!("{NIC},bus=root,addr=0.1")));
     let mut guest = boot(machine, "two-owners", &words)?;
     let line = guest.console_line("0000:01:00.1: not granted to second:", LIMIT)?;
     let reason = "0000:01:00.0 has another owner, and these reach each other past the IOMMU:";
@@ -73,8 +73,8 @@ fn a_group_has_one_owner(machine: &'static str) -> Result<()> {
 /// covers it; nobody but its driver can see that.
 fn virtio_past_the_unit_is_refused() -> Result<()> {
     let peer = Peer::new()?;
-    let mut words = device("pcie-root-port,id=port,bus=pcie.0,chassis=1,slot=1").to_vec();
-    words.extend(nic(&peer, "n", "virtio-net-pci,disable-legacy=on,bus=port"));
+    let mut words = device("pcie-root-port,id=root,bus=pcie.0,chassis=1,slot=1").to_vec();
+    words.extend(nic(&peer, "n", "virtio-net-pci,disable-legacy=on,bus=root"));
     let mut guest = boot(VIRTIO, "echo", &words)?;
     guest.console_line("ACCESS_PLATFORM", LIMIT)?;
     guest.console_line("app echo exited with code 1", LIMIT)?;
