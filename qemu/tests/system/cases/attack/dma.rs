@@ -87,16 +87,18 @@ fn works_where_it_may(rig: &mut Rig, own: &Own) -> Result<()> {
     rig.check(faults == (0, 0), "a permitted access was blocked")
 }
 
-/// What may be read must not be written.
+/// What may be read must not be written. Written first: QEMU's intel-iommu blocks, but records no fault for, what an
+/// entry that it has cached does not permit.
 fn a_read_only_page_is_read_and_not_written(rig: &mut Rig, own: &Own) -> Result<()> {
     let (_, iova) = rig.attacker.place(&Order::MapReadOnly { word: READ_ONLY })?;
     let frame = rig.ram.page_of(READ_ONLY)?;
+    let target = Target { what: "a page of its own for reading", iova, proof: Proof::Page(frame) };
+    write(rig, own, &target, rig.machine.record)?;
     load(rig, iova, 0)?;
     store(rig, own.iova)?;
     let learnt = rig.attacker.page(own.slot)?;
     ensure!(learnt[..BYTES.into()] == page_from(READ_ONLY)[..BYTES.into()], "it cannot be read");
-    let target = Target { what: "a page of its own for reading", iova, proof: Proof::Page(frame) };
-    write(rig, own, &target, rig.machine.record)
+    Ok(())
 }
 
 fn targets(rig: &mut Rig, own: &Own, victim: &Own) -> Result<Vec<Target>> {

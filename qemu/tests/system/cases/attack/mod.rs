@@ -8,6 +8,7 @@
 //! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`refusals`] (what is not granted at all).
 
 mod dma;
+mod kills;
 mod messages;
 mod outside;
 mod puppet;
@@ -59,12 +60,17 @@ const AMDVI: &[u64] = &[0xfed8_0000, 0xfed8_0018];
 /// The attacks on each of the machines.
 macro_rules! machines {
     ($($name:literal: $machine:expr),* $(,)?) => {
-        pub(super) const CASES: &[(&str, Case)] = &[$(
+        const ON_MACHINES: &[(&str, Case)] = &[$(
             (concat!("attack::dma_on_", $name), || dma::all(const { &$machine })),
             (concat!("attack::messages_on_", $name), || messages::all(const { &$machine })),
             (concat!("attack::revocation_on_", $name), || revocation::all(const { &$machine })),
         )*];
     };
+}
+
+/// All attacks.
+pub(super) fn cases() -> Vec<(&'static str, Case)> {
+    [ON_MACHINES, &kills::CASES].concat()
 }
 
 /// VT-d in legacy mode.
