@@ -8,7 +8,6 @@ use crate::build::Profile;
 use crate::machine::Machine;
 use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
@@ -20,6 +19,8 @@ use tempfile::TempPath;
 const BOOT_LIMIT: Duration = Duration::from_secs(40);
 /// How long an answer on the console may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Time between two questions: a guest that only answers does nothing else.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How many console lines a failure shows.
 const SHOWN_LINES: usize = 60;
 
@@ -164,7 +165,7 @@ impl Guest {
     /// # Errors
     /// QEMU does not start.
     pub fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
-        let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
+        let vm = Vm::start(&config.machine.qemu()?, config)?;
         Ok(Guest {
             vm: Some(vm),
             symbols,
@@ -256,6 +257,21 @@ impl Guest {
         })
     }
 
+    /// Waits for a console line, from the first line of all, that has these words, one after the other.
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn console_row(&mut self, words: &[&str], limit: Duration) -> Result<String> {
+        let mut looked_at = 0;
+        self.wait(&format!("a console line with {words:?}"), limit, |guest| {
+            let start = std::mem::replace(&mut looked_at, guest.console.len());
+            let is_it = |line: &&String| {
+                line.split_whitespace().collect::<Vec<_>>().windows(words.len()).any(|part| part == words)
+            };
+            guest.console[start..].iter().find(is_it).cloned()
+        })
+    }
+
     /// Whether a console line so far contains `text`.
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
@@ -274,6 +290,7 @@ impl Guest {
                 return Ok(status);
             }
             self.check(Instant::now() < deadline, &format!("no sign of {what}: {status:?}"))?;
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 

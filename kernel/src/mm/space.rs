@@ -5,7 +5,6 @@
 
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
-use weir_kernel::pci::Function;
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
@@ -14,7 +13,7 @@ use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
 use super::{ram, tlb};
 use crate::cpus::{self, CpuSet};
-use crate::iommu::{self, Domain};
+use crate::iommu::{Cover, Domain};
 use crate::kernel_page;
 
 impl From<NoFrame> for Error {
@@ -171,23 +170,22 @@ impl Space {
     }
 
     /// Puts a function's requests into this process's domain, which is made if it is the first.
-    pub(crate) fn attach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn attach(&mut self, cover: &Cover) -> Result<(), Error> {
         if self.domain.is_none() {
             self.domain = Some(self.new_domain()?);
         }
-        let domain = self.domain.as_mut().ok_or(Error::Gone)?;
-        iommu::attach(unit, function, domain)
+        self.domain.as_mut().ok_or(Error::Gone)?.attach(cover)
     }
 
     fn new_domain(&self) -> Result<Domain, Error> {
-        let mut domain = iommu::new_domain()?;
+        let mut domain = Domain::new()?;
         for region in self.regions.iter().filter(|r| DMA_WINDOW.contains(&r.range().start)) {
             let Mapping::Memory { memory, offset, is_writable } = region.value() else { continue };
             let start = region.range().start;
             if let Err(error) =
                 map_for_devices(&mut domain, start, memory, *offset, region.bytes(), *is_writable)
             {
-                iommu::destroy_domain(domain)?;
+                domain.destroy()?;
                 return Err(error);
             }
         }
@@ -195,9 +193,9 @@ impl Space {
     }
 
     /// Cuts a function off. After an error its frames are in quarantine.
-    pub(crate) fn detach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn detach(&mut self, cover: &Cover) -> Result<(), Error> {
         let Some(domain) = self.domain.as_mut() else { return Ok(()) };
-        iommu::detach(unit, function, domain).inspect_err(|_| self.is_quarantined = true)
+        domain.detach(cover).inspect_err(|_| self.is_quarantined = true)
     }
 
     /// The process gets a device that nothing confines.
@@ -257,7 +255,7 @@ impl Space {
         self.tables.remove(address, bytes).flush(active);
         let domain = self.domain.as_mut().filter(|_| DMA_WINDOW.contains(&address));
         if let Some(domain) = domain
-            && let Err(error) = iommu::unmap(domain, address, bytes)
+            && let Err(error) = domain.unmap(address, bytes)
         {
             // Devices may still reach the frames: they stay out of use for ever.
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
@@ -301,7 +299,7 @@ impl Space {
     pub(crate) fn free(mut self) {
         self.tables.free();
         if let Some(domain) = self.domain.take() {
-            self.is_quarantined |= iommu::destroy_domain(domain).is_err();
+            self.is_quarantined |= domain.destroy().is_err();
         }
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
@@ -327,9 +325,9 @@ fn map_for_devices(
 ) -> Result<(), Error> {
     let mut done = 0;
     for run in memory.runs(offset, bytes) {
-        if let Err(error) = iommu::map(domain, address + done, run, is_writable) {
+        if let Err(error) = domain.map(address + done, run, is_writable) {
             if done > 0 {
-                iommu::unmap(domain, address, done)?;
+                domain.unmap(address, done)?;
             }
             return Err(error);
         }

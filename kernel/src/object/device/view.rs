@@ -54,7 +54,7 @@ impl DeviceRef {
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
         set(self.device.has_reset(), DeviceInfo::HAS_RESET);
-        set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
+        set(self.device.cover.is_ok(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
         set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
         let bar = |bar: &Option<Bar>| match bar {
@@ -183,7 +183,7 @@ impl DeviceRef {
             let (entry, message) = device.message(&route)?;
             let bound = Bound { route, entry, message, is_masked: true };
             if let Err(error) = device.program(index, &bound) {
-                bound.free(device.unit);
+                bound.free(device.cover.as_ref().ok());
                 return Err(error);
             }
             *slot = Some(bound);
@@ -197,7 +197,7 @@ impl DeviceRef {
             let slot = &mut owner.interrupts[usize::from(index)];
             // A function that is gone sends nothing; its entry is freed all the same.
             let _ = device.set_masked(index, true);
-            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+            slot.take().map(|bound| bound.free(device.cover.as_ref().ok())).ok_or(Error::Gone)
         });
         let _ = freed;
     }
