@@ -12,7 +12,7 @@ use weir_abi::Error;
 use weir_abi::layout::DMA_WINDOW_END;
 use weir_iommu::Blame;
 use weir_iommu::address::{Iova, PhysAddr as UnitPhysAddr, RequesterId, UnitIndex};
-use weir_iommu::domain::{Domain as OwnTables, Invalidation, Permissions, SharedDomain};
+use weir_iommu::domain::{Domain as OwnTables, Invalidation, Leaf, Permissions, SharedDomain};
 use weir_iommu::unit::Mode;
 
 use super::hardware::TableFrames;
@@ -121,6 +121,11 @@ impl Domain {
     fn note(&mut self, error: weir_iommu::Error) -> Error {
         self.is_unconfirmed |= error.blame() == Blame::Unit;
         caller_error(error)
+    }
+
+    /// The leaf that devices find at `iova`, else the first one above: what the tables say, not what they should.
+    pub(crate) fn next_leaf(&self, iova: u64) -> Option<Leaf> {
+        self.tables.next_leaf(Iova(iova))
     }
 
     /// Lets a function reach the domain, whatever it sends with. On failure it reaches nothing, or the domain cannot
