@@ -141,7 +141,8 @@ fn unit(index: usize) -> Result<&'static Lock<Unit>, Error> {
 pub(crate) fn new_domain() -> Result<Domain, Error> {
     let units = units()?;
     let bits = DMA_WINDOW_END.ilog2() as u8;
-    Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, Mode::VtdLegacy, bits).map_err(caller_error)
+    Domain::new(TableFrames, &mut units.ids.lock(), units.capabilities, Mode::VtdLegacy, bits)
+        .map_err(caller_error)
 }
 
 /// Gives a domain's tables back; fails while something is attached, and then keeps them for ever.
