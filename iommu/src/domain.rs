@@ -146,22 +146,6 @@ impl<M: TableMemory> Domain<M> {
         Ok(())
     }
 
-    pub(crate) fn format(&self) -> Format {
-        self.table.format()
-    }
-
-    pub(crate) fn root(&self) -> PhysAddr {
-        self.table.root()
-    }
-
-    pub(crate) fn count_attached(&mut self, unit: UnitIndex) {
-        self.membership.count_attached(unit);
-    }
-
-    pub(crate) fn count_detached(&mut self, unit: UnitIndex) {
-        self.membership.count_detached(unit);
-    }
-
     fn changed(&mut self, iova: Iova, bytes: u64, is_removal: bool) -> Unflushed<'_, M> {
         self.membership.record(iova, bytes, is_removal);
         Unflushed::of(self)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Weir: an operating system in which a device driver is a library inside the application that owns the
 /// device.
@@ -23,6 +23,7 @@ Examples:
   ./weir test                         every test, on the host and in QEMU
   ./weir test boot                    the tests whose name contains `boot`
   ./weir measure                      figures of this tree, in a table
+  ./weir measure control              what the control path costs
 
 WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
 enough, or a private copy is unpacked into the cache directory of the user.";
@@ -111,13 +112,28 @@ pub struct TestOptions {
     pub jobs: u32,
 }
 
+/// A table of `weir measure`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Table {
+    /// Boot, kernel size, a system call, kernel entries per packet
+    Basics,
+    /// Mapping, granting, revoking, interrupts and faults: instructions and time
+    Control,
+}
+
 /// Options of `weir measure`.
 #[derive(Debug, Args)]
 pub struct MeasureOptions {
+    /// What to measure
+    #[arg(default_value = "basics", value_name = "TABLE")]
+    pub table: Table,
+    /// Machine to measure `control` on, a file of qemu/machines; several may be given
+    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
+    pub machine: Vec<String>,
     /// Write the figures as JSON, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// One boot and fewer packets: to see that it works, not for figures to keep
+    /// One boot, fewer packets and samples: to see that it works, not for figures to keep
     #[arg(long)]
     pub quick: bool,
 }

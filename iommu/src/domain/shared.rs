@@ -87,6 +87,12 @@ impl<M: TableMemory> SharedDomain<M> {
         self.membership.id()
     }
 
+    /// Where the root is: for checks that walk what units walk.
+    #[must_use]
+    pub fn root(&self) -> PhysAddr {
+        self.membership.walk().root
+    }
+
     /// Whether any requester is attached.
     #[must_use]
     pub fn is_attached(&self) -> bool {

@@ -47,10 +47,6 @@ impl Format {
         self.kind
     }
 
-    pub(crate) fn capabilities(self) -> Capabilities {
-        self.capabilities
-    }
-
     /// Whether leaves carry SNP.
     pub(super) fn forces_snoop(self) -> bool {
         self.capabilities.has_snoop_control

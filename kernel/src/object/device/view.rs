@@ -53,7 +53,7 @@ impl DeviceRef {
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
         set(self.device.has_reset(), DeviceInfo::HAS_RESET);
-        set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
+        set(self.device.cover.is_ok(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
         set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
         let bar = |bar: &Option<Bar>| match bar {
@@ -115,7 +115,7 @@ impl DeviceRef {
             self.with_owner(
                 |_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) },
             )?;
-            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
+            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache, &caller.active)
         })
     }
 
@@ -165,7 +165,7 @@ impl DeviceRef {
             let (entry, message) = device.message(&route)?;
             let bound = Bound { route, entry, message, is_masked: true };
             if let Err(error) = device.program(index, &bound) {
-                bound.free(device.unit);
+                bound.free(device.cover.as_ref().ok());
                 return Err(error);
             }
             *slot = Some(bound);
@@ -179,7 +179,7 @@ impl DeviceRef {
             let slot = &mut owner.interrupts[usize::from(index)];
             // A function that is gone sends nothing; its entry is freed all the same.
             let _ = device.set_masked(index, true);
-            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+            slot.take().map(|bound| bound.free(device.cover.as_ref().ok())).ok_or(Error::Gone)
         });
         let _ = freed;
     }

@@ -1,11 +1,13 @@
 //! The cases, by what they show.
 
+mod attack;
 mod boot;
 mod command;
 mod confinement;
 mod documents;
 mod echo;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
@@ -32,9 +34,11 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         command::CASES,
         measure::CASES,
+        attack::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
     all
 }
