@@ -58,6 +58,8 @@ impl FaultReason {
     pub const FIRST_STAGE_NOT_PRESENT: Self = FaultReason(0x71);
     /// Scalable mode: nothing is mapped there, or not for this access, in a second-stage table.
     pub const SECOND_STAGE_PERMISSION: Self = FaultReason(0x79);
+    /// First stage: the address is none of 48 bits, sign-extended.
+    pub const NOT_CANONICAL: Self = FaultReason(0x80);
     /// Scalable mode: a write to where writing is not allowed.
     pub const SCALABLE_WRITE: Self = FaultReason(0x85);
     /// Scalable mode: a read from where reading is not allowed.

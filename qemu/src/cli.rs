@@ -22,6 +22,7 @@ Examples:
   ./weir run --timeout 20 --json out  twenty seconds, final counters into the file `out`
   ./weir test                         every test, on the host and in QEMU
   ./weir test boot                    the tests whose name contains `boot`
+  ./weir audit --machine q35-vtd      who reaches what in the default system on that machine
   ./weir measure                      figures of this tree, in a table
   ./weir measure control              what the control path costs
 
@@ -35,6 +36,8 @@ pub enum Command {
     Run(RunOptions),
     /// Run the tests: on the host, and in QEMU with one machine per case
     Test(TestOptions),
+    /// Say who can reach which memory, registers and interrupts, and prove that owners are apart
+    Audit(AuditOptions),
     /// Measure boot, kernel size, system-call cost and kernel entries per packet
     Measure(MeasureOptions),
     /// Write kernel and bundle as files, and say how to boot them
@@ -112,6 +115,29 @@ pub struct TestOptions {
     pub jobs: u32,
 }
 
+/// Options of `weir audit`.
+#[derive(Debug, Args)]
+pub struct AuditOptions {
+    /// Which system, and how it is built
+    #[command(flatten)]
+    pub system: SystemOptions,
+    /// Boot it on this machine, a file of qemu/machines, and audit what is there (default: only the manifest)
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
+    /// Memory of the machine, such as 512M or 8G
+    #[arg(long, default_value = "512M", value_name = "SIZE")]
+    pub memory: String,
+    /// Network devices of the machine
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub networks: usize,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a drawing of who reaches what
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
 /// A table of `weir measure`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Table {
@@ -167,7 +193,8 @@ pub fn parse() -> Result<Command, ExitCode> {
 /// The first paragraph of clap's message: what is wrong, without the usage text.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: run, test, measure, image, setup, docs or miri (./weir --help)".into();
+        return "say what to do: run, test, audit, measure, image, setup, docs or miri (./weir --help)"
+            .into();
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

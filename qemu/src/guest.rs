@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::audit::reach::Reach;
 use crate::build::Profile;
 use crate::machine::Machine;
 use crate::report::{App, Ready, Report, Samples, Status};
@@ -154,6 +155,7 @@ pub struct Guest {
     end_code: Option<u32>,
     statuses: Vec<Status>,
     samples: Vec<Samples>,
+    audit: Option<Reach>,
     console: Vec<String>,
 }
 
@@ -172,6 +174,7 @@ impl Guest {
             end_code: None,
             statuses: vec![],
             samples: vec![],
+            audit: None,
             console: vec![],
         })
     }
@@ -220,6 +223,7 @@ impl Guest {
             Event::Report(Report::Ready(ready)) => self.ready = Some(ready),
             Event::Report(Report::Status(status)) => self.statuses.push(status),
             Event::Report(Report::Samples(samples)) => self.samples.push(samples),
+            Event::Report(Report::Audit(reach)) => self.audit = Some(reach),
             Event::Report(Report::End { code }) => self.end_code = Some(code),
             Event::Garbled(line) => self.console.push(format!("not a report: {}", without_escapes(&line))),
             Event::Ended | Event::Stop => {}
@@ -272,6 +276,12 @@ impl Guest {
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
+    }
+
+    /// How many console lines so far, including those that have just come, contain `text`.
+    pub fn count_said(&mut self, text: &str) -> usize {
+        self.drain();
+        self.console.iter().filter(|line| line.contains(text)).count()
     }
 
     /// Asks for reports until one `pleases`.
@@ -344,6 +354,15 @@ impl Guest {
                 return;
             }
         }
+    }
+
+    /// Who reaches what now: asks the supervisor.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn audit(&mut self) -> Result<Reach> {
+        self.type_line("audit")?;
+        self.wait("the audit's report", ANSWER_LIMIT, |guest| guest.audit.clone())
     }
 
     /// What was measured so far.

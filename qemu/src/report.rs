@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::reach::Reach;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -14,6 +16,8 @@ pub enum Report {
     Status(Status),
     /// What was measured.
     Samples(Samples),
+    /// Who reaches what.
+    Audit(Reach),
     /// The machine is about to be switched off.
     End {
         /// The code it ends with.

@@ -29,11 +29,7 @@ impl System {
     /// No such manifest, a wrong one, or something does not build.
     pub fn build(options: &SystemOptions) -> Result<System> {
         let profile = if options.debug { Profile::Debug } else { Profile::Release };
-        let manifest = match &options.manifest {
-            Some(file) => file.clone(),
-            None => manifest_file(&options.system)?,
-        };
-        System::from_manifest(&manifest, options.cpus, profile)
+        System::from_manifest(&manifest_path(options)?, options.cpus, profile)
     }
 
     /// Builds the system that the manifest at `path` describes.
@@ -94,6 +90,17 @@ fn keep(name: &str, bytes: &[u8]) -> Result<PathBuf> {
     fs::write(temporary.path(), bytes).context("cannot write the bundle")?;
     temporary.persist(&file)?;
     Ok(file)
+}
+
+/// The manifest that `options` name.
+///
+/// # Errors
+/// There is none of that name.
+pub fn manifest_path(options: &SystemOptions) -> Result<PathBuf> {
+    match &options.manifest {
+        Some(file) => Ok(file.clone()),
+        None => manifest_file(&options.system),
+    }
 }
 
 /// The manifest that a person calls `system`.

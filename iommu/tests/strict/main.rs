@@ -2,6 +2,8 @@
 //! unasked, sees only what was made visible to it, and checks every reserved bit.
 #![expect(clippy::cast_possible_truncation, reason = "the model takes fields out of registers by cutting")]
 
+#[path = "../attacks/mod.rs"]
+mod attacks;
 mod domains;
 mod faults;
 mod firmware;
@@ -9,6 +11,7 @@ mod interrupts;
 mod memory;
 #[path = "../owner/mod.rs"]
 mod owner;
+mod owners;
 mod plain_map;
 mod requesters;
 mod scalable;
@@ -85,7 +88,7 @@ impl Machine {
     /// A requester that was detached has nothing under way.
     pub(crate) fn detach(&mut self, requester: RequesterId, domain: &mut TestDomain) -> Result<()> {
         domain.detach(&mut self.unit, requester)?;
-        let late = self.model.in_flight().into_iter().find(|flight| flight.requester == requester.0);
+        let late = self.model.in_flight().find(|flight| flight.requester == requester.0);
         assert!(late.is_none(), "{late:?} after the detach");
         Ok(())
     }
@@ -103,7 +106,7 @@ impl Machine {
     /// Nothing is under way to a range that was unmapped.
     pub(crate) fn assert_drained(&self, iova: u64, bytes: u64) {
         let pages = iova >> 12..(iova + bytes) >> 12;
-        let late = self.model.in_flight().into_iter().find(|flight| pages.contains(&flight.page));
+        let late = self.model.in_flight().find(|flight| pages.contains(&flight.page));
         assert!(late.is_none(), "{late:?} after the flush");
     }
 }

@@ -175,6 +175,22 @@ fn additions_cost_nothing_on_ordinary_units() {
     }
 }
 
+/// A unit with caching mode, or who plays one, is told of a new member: contexts, PASIDs, and the domain it comes into.
+#[test]
+fn caching_mode_is_told_of_an_attach() {
+    for kind in PLAIN {
+        let mut machine = Machine::enabled(Kind { cap: kind.cap | CACHING_MODE, ..kind });
+        let mut domain = machine.domain();
+        machine.model.take_events();
+        machine.attach(DEVICE, &mut domain).unwrap();
+        let asked: Vec<Event> =
+            machine.model.take_events().into_iter().filter(|event| !is_wait(event)).collect();
+        let pasids = (kind.mode != Mode::VtdLegacy).then_some([0x37, 0]);
+        let expected = [[0x11, 0]].into_iter().chain(pasids).chain([[0x0001_00e2, 0]]);
+        assert_eq!(asked, expected.map(Event::Descriptor).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn page_selective_requests_stay_within_the_units_mask() {
     for kind in PLAIN {

@@ -48,8 +48,8 @@ fn addresses_outside_the_shared_window_lead_nowhere() {
         (WINDOW | 1 << 39, FaultReason::FIRST_STAGE_NOT_PRESENT),
         (WINDOW | 1 << 46, FaultReason::FIRST_STAGE_NOT_PRESENT),
         (WINDOW | 0xffff_8000_0000_0000, FaultReason::FIRST_STAGE_NOT_PRESENT),
-        (WINDOW | 1 << 47, FaultReason(0x80)),
-        (WINDOW | 1 << 63, FaultReason(0x80)),
+        (WINDOW | 1 << 47, FaultReason::NOT_CANONICAL),
+        (WINDOW | 1 << 63, FaultReason::NOT_CANONICAL),
     ] {
         assert_eq!(machine.model.dma(DEVICE.0, iova, false), None);
         let mut reasons = Vec::new();

@@ -86,6 +86,8 @@ pub(crate) struct State {
     head: u64,
     tail: u64,
     caches: Caches,
+    /// The last request of each requester that landed: address, and whether it wrote.
+    last_request: BTreeMap<u16, (u64, bool)>,
     interrupts: BTreeMap<u16, u128>,
 }
 
@@ -125,6 +127,7 @@ impl Model {
             head: 0,
             tail: 0,
             caches: Caches::default(),
+            last_request: BTreeMap::new(),
             interrupts: BTreeMap::new(),
         })))
     }
@@ -154,8 +157,13 @@ impl Model {
     }
 
     /// Requests that were translated and not drained since.
-    pub(crate) fn in_flight(&self) -> Vec<InFlight> {
-        self.0.borrow().caches.in_flight.clone()
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = InFlight> {
+        self.0.borrow().caches.in_flight.clone().into_iter()
+    }
+
+    /// A device writes to what it says is a physical address: where it lands.
+    pub(crate) fn translated(&self, requester: u16, phys: u64) -> Option<u64> {
+        self.0.borrow_mut().translated(requester, phys)
     }
 
     /// A device writes a message: vector and destination of the interrupt.

@@ -12,7 +12,7 @@ use weir_abi::Error;
 use weir_abi::layout::DMA_WINDOW_END;
 use weir_iommu::Blame;
 use weir_iommu::address::{Iova, PhysAddr as UnitPhysAddr, RequesterId, UnitIndex};
-use weir_iommu::domain::{Domain as OwnTables, Invalidation, Permissions, SharedDomain};
+use weir_iommu::domain::{Domain as OwnTables, Invalidation, Leaf, Permissions, SharedDomain};
 use weir_iommu::unit::Mode;
 
 use super::hardware::TableFrames;
@@ -121,6 +121,15 @@ impl Domain {
     fn note(&mut self, error: weir_iommu::Error) -> Error {
         self.is_unconfirmed |= error.blame() == Blame::Unit;
         caller_error(error)
+    }
+
+    /// The leaf that devices find at `iova` in tables of their own, else the first one above: what the tables say, not
+    /// what they should. `None` too where the tables are the CPU's.
+    pub(crate) fn next_leaf(&self, iova: u64) -> Option<Leaf> {
+        match &self.tables {
+            Tables::Own(domain) => domain.next_leaf(Iova(iova)),
+            Tables::Cpu(_) => None,
+        }
     }
 
     /// Lets a function reach the domain, whatever it sends with. On failure it reaches nothing, or the domain cannot

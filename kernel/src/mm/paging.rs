@@ -330,6 +330,11 @@ impl PageTables {
         None
     }
 
+    /// The leaf that `address`, of the lower half, lies in, else the first one above in that half.
+    pub(crate) fn next_leaf(&self, address: u64) -> Option<Leaf> {
+        next_leaf_in(self.root, ROOT_LEVEL, 0, address)
+    }
+
     /// Frees the tree of a process. No CPU may have it loaded, and no unit may have a way to the window's table.
     pub(crate) fn free(mut self) {
         self.window = None;
@@ -407,6 +412,37 @@ impl Writer {
             cpu::write_back(start, bytes);
         }
     }
+}
+
+/// A page that is mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf {
+    pub(crate) address: u64,
+    pub(crate) to: PhysAddr,
+    pub(crate) bytes: u64,
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
+/// The leaf at or above `from` in the table at `at`, whose first entry translates `base`.
+fn next_leaf_in(at: PhysAddr, level: u8, base: u64, from: u64) -> Option<Leaf> {
+    let slots = if level == ROOT_LEVEL { 256 } else { 512 };
+    let first = if from > base { ((from - base) / level_bytes(level)) as usize } else { 0 };
+    (first..slots).find_map(|slot| {
+        let entry = &table(at)[slot];
+        let address = base + slot as u64 * level_bytes(level);
+        if let Some(child) = entry_table(entry).filter(|_| level > 0) {
+            return next_leaf_in(child, level - 1, address, from);
+        }
+        let flags = entry.flags();
+        flags.contains(Flags::PRESENT).then(|| Leaf {
+            address,
+            to: PhysAddr(entry.addr().as_u64()),
+            bytes: level_bytes(level),
+            write: flags.contains(Flags::WRITABLE),
+            execute: !flags.contains(Flags::NO_EXECUTE),
+        })
+    })
 }
 
 /// Mappings that were taken out of a tree, but may still be cached.

@@ -24,7 +24,7 @@ impl From<NoFrame> for Error {
 }
 
 /// What is mapped in a region.
-enum Mapping {
+pub(super) enum Mapping {
     /// A part of a `Memory`, which it keeps alive.
     Memory { memory: Ref<Memory>, offset: u64, is_writable: bool },
     /// Registers of the device with this address.
@@ -35,11 +35,11 @@ enum Mapping {
 
 /// An address space.
 pub(crate) struct Space {
-    tables: PageTables,
-    regions: Regions<Mapping>,
+    pub(super) tables: PageTables,
+    pub(super) regions: Regions<Mapping>,
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
-    domain: Option<Domain>,
+    pub(super) domain: Option<Domain>,
     /// What takes the place of the registers of a device that is taken away: all ones.
     poison: Option<PhysAddr>,
     /// It has a device that nothing confines.

@@ -177,7 +177,9 @@ impl Session {
                 }
             }
             Event::Garbled(line) => self.live.print(&format!("not a report: {}", without_escapes(&line))),
-            Event::Report(Report::Samples(_) | Report::End { .. }) | Event::Ended | Event::Stop => {}
+            Event::Report(Report::Samples(_) | Report::Audit(_) | Report::End { .. })
+            | Event::Ended
+            | Event::Stop => {}
         }
     }
 

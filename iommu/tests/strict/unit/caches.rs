@@ -12,7 +12,7 @@ pub(crate) struct Caches {
     pub(super) pasids: BTreeMap<u16, Result<Pasid, Refusal>>,
     pub(super) pages: Vec<CachedPage>,
     pub(super) structures: BTreeSet<CachedTable>,
-    pub(super) in_flight: Vec<InFlight>,
+    pub(super) in_flight: BTreeSet<InFlight>,
 }
 
 /// What translations are tagged with; the PASID is always 0.
@@ -50,7 +50,7 @@ impl CachedTable {
 }
 
 /// A request that was translated, but may reach memory only later.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct InFlight {
     pub(crate) requester: u16,
     pub(super) tag: Tag,

@@ -29,6 +29,7 @@ impl State {
         self.head = (self.head + width) % 4096;
         self.events.push(Event::Descriptor(descriptor));
         self.execute(descriptor);
+        self.repeat_requests();
     }
 
     fn execute(&mut self, descriptor: [u64; 2]) {

@@ -10,8 +10,20 @@ impl State {
             return Some(iova);
         }
         match self.try_dma(requester, iova, is_write) {
-            Ok(phys) => Some(phys),
+            Ok(phys) => {
+                self.last_request.insert(requester, (iova, is_write));
+                Some(phys)
+            }
             Err((reason, is_muted)) => self.fault(requester, iova, is_write, reason, is_muted),
+        }
+    }
+
+    /// Devices do not stop while the queue is worked off: what was dropped may come back through what was not yet.
+    pub(super) fn repeat_requests(&mut self) {
+        if self.status & TE != 0 {
+            for (requester, (iova, is_write)) in self.last_request.clone() {
+                let _ = self.try_dma(requester, iova, is_write);
+            }
         }
     }
 
@@ -40,7 +52,7 @@ impl State {
             })
         })?;
         let tag = Tag { domain: target.domain, stage: target.stage };
-        self.caches.in_flight.push(InFlight { requester, tag, page: iova >> 12, is_write });
+        self.caches.in_flight.insert(InFlight { requester, tag, page: iova >> 12, is_write });
         Ok(translation.phys | iova & ((1 << (12 + translation.order)) - 1))
     }
 
@@ -56,6 +68,17 @@ impl State {
                     .map_err(|(reason, mutes)| (reason, mute(mutes)))
             }
         }
+    }
+
+    /// An access that the device says it has translated itself (4.2): every entry refuses it, in legacy mode by its
+    /// translation type, in scalable mode by DTE.
+    pub(super) fn translated(&mut self, requester: u16, phys: u64) -> Option<u64> {
+        let (reason, is_muted) = match self.context(requester) {
+            Ok(Context::Legacy(target)) => (0xd, target.is_muted),
+            Ok(Context::Scalable { is_muted, .. }) => (0x44, is_muted),
+            Err(refused) => refused,
+        };
+        self.fault(requester, phys, true, reason, is_muted)
     }
 
     fn context(&mut self, requester: u16) -> Result<Context, Refusal> {

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use weir_abi::device::{BarInfo, DeviceInfo};
+use weir_abi::info::InterruptInfo;
 use weir_abi::{Error, Handle, call};
 use weir_kernel::pci::{Bar, BarKind};
 use weir_kernel::refs::Ref;
@@ -82,6 +83,23 @@ impl DeviceRef {
             faults: self.device.faults.load(Ordering::Relaxed),
             bars: function.bars.each_ref().map(bar),
         }
+    }
+
+    /// Interrupt `number`, else the first bound one with a higher number.
+    pub(crate) fn interrupt_info(&self, number: usize) -> Option<InterruptInfo> {
+        let guard = self.device.owner.lock();
+        let owner = guard.as_ref()?;
+        let bound = owner.interrupts.iter().enumerate().skip(number);
+        let (number, bound) = bound.filter_map(|(at, bound)| Some((at, bound.as_ref()?))).next()?;
+        Some(InterruptInfo {
+            device: self.address(),
+            number: number as u32,
+            owner: owner.process.id,
+            cpu: bound.route.cpu,
+            vector: bound.route.vector().into(),
+            data: bound.message.data,
+            message: bound.message.address,
+        })
     }
 
     /// Reads configuration space.

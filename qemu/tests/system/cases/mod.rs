@@ -34,11 +34,11 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         command::CASES,
         measure::CASES,
-        attack::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(attack::cases());
     all
 }
