@@ -27,7 +27,7 @@ const UNIT_SLOT: u8 = 1;
 /// The oldest QEMU whose `amd-iommu` has what the cases need.
 pub(crate) const OLDEST_MAJOR: u32 = 11;
 
-pub(crate) const ALL: &[Case] = cases![
+pub(crate) const ALL: &[Case<fn(&Path)>] = cases![
     amd_mapping_is_reached_in_both_directions,
     amd_unmapped_and_unattached_are_refused,
     amd_permissions_hold,

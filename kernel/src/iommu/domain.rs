@@ -123,9 +123,13 @@ impl Domain {
         caller_error(error)
     }
 
-    /// The leaf that devices find at `iova`, else the first one above: what the tables say, not what they should.
+    /// The leaf that devices find at `iova` in tables of their own, else the first one above: what the tables say, not
+    /// what they should. `None` too where the tables are the CPU's.
     pub(crate) fn next_leaf(&self, iova: u64) -> Option<Leaf> {
-        self.tables.next_leaf(Iova(iova))
+        match &self.tables {
+            Tables::Own(domain) => domain.next_leaf(Iova(iova)),
+            Tables::Cpu(_) => None,
+        }
     }
 
     /// Lets a function reach the domain, whatever it sends with. On failure it reaches nothing, or the domain cannot
