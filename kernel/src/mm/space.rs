@@ -327,10 +327,8 @@ impl Space {
         if let Some(domain) = self.domain.take() {
             self.is_quarantined |= domain.destroy().is_err();
         }
-        if self.is_quarantined {
-            // A unit may still walk the window's tables.
-            core::mem::forget(self.tables);
-        } else {
+        if !self.is_quarantined {
+            // Else a unit may still walk the window's tables: they stay out of use.
             self.tables.free();
         }
         while let Some(region) = self.regions.pop_first() {
