@@ -62,7 +62,7 @@ impl State {
             Context::Legacy(target) => Ok(target),
             Context::Scalable { directory, is_muted } => {
                 let target = self.pasid(requester, directory);
-                let mute = |mutes: bool| mutes | is_muted;
+                let mute = |mutes: bool| mutes && is_muted;
                 target
                     .map(|target| Target { is_muted: mute(target.is_muted), ..target })
                     .map_err(|(reason, mutes)| (reason, mute(mutes)))
