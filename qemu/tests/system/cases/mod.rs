@@ -1,11 +1,13 @@
 //! The cases, by what they show.
 
+mod attack;
 mod boot;
 mod command;
 mod confinement;
 mod documents;
 mod echo;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
@@ -36,5 +38,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
+    all.extend(attack::cases());
     all
 }
