@@ -13,6 +13,7 @@ mod messages;
 mod outside;
 mod puppet;
 mod ram;
+mod refusals;
 mod revocation;
 mod rig;
 
@@ -70,7 +71,7 @@ macro_rules! machines {
 
 /// All attacks.
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
-    [ON_MACHINES, &kills::CASES].concat()
+    [ON_MACHINES, &refusals::CASES, &kills::CASES].concat()
 }
 
 /// VT-d in legacy mode.

@@ -129,17 +129,22 @@ impl Function {
         Ok(u64::from(high) << 32 | u64::from(low & !0xf))
     }
 
-    /// Where its MSI capability is.
-    pub(super) fn msi(&self) -> Result<u16> {
+    /// Where a capability is.
+    pub(super) fn capability(&self, id: u32) -> Result<u16> {
         let mut at = self.config32(0x34)? & 0xfc;
         while at != 0 {
             let header = self.config32(u16::try_from(at)?)?;
-            if header & 0xff == 0x05 {
+            if header & 0xff == id {
                 return Ok(u16::try_from(at)?);
             }
             at = header >> 8 & 0xfc;
         }
-        bail!("it has no MSI capability")
+        bail!("it has no capability {id:#x}")
+    }
+
+    /// Where its MSI capability is.
+    pub(super) fn msi(&self) -> Result<u16> {
+        self.capability(0x05)
     }
 
     /// Turns memory decoding on, or leaves it.
