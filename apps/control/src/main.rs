@@ -6,7 +6,7 @@
 //! (`-icount`) a tick of the time-stamp counter is an instruction, of kernel and application together.
 //!
 //! The bundle's entry `samples` says how often each thing is done. Reading order: [`mapping`] · [`revocation`] ·
-//! [`arrival`] (interrupts and faults) · [`edu`] (the device that raises both) · [`report`].
+//! [`arrival`] (interrupts and faults) · [`machine`] (the devices) · [`report`].
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -14,7 +14,7 @@
 extern crate alloc;
 
 mod arrival;
-mod edu;
+mod machine;
 mod mapping;
 mod report;
 mod revocation;
@@ -23,7 +23,7 @@ use weir_abi::bundle;
 use weir_rt::clock::ticks;
 use weir_rt::{Env, Error, System, log};
 
-use crate::edu::Machine;
+use crate::machine::Machine;
 use crate::report::Report;
 
 weir_rt::entry!(main);
@@ -50,6 +50,8 @@ enum Failure {
     Kernel(#[from] Error),
     #[error("the host refused: {0}")]
     Host(#[from] weir_hal::Error),
+    #[error("edu: {0}")]
+    Edu(#[from] weir_edu::Error),
 }
 
 fn main(env: Env) -> Result<(), Failure> {

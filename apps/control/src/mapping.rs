@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_rt::{Error, Mapping, Memory};
 
-use crate::edu::Machine;
+use crate::machine::Machine;
 use crate::report::Report;
 use crate::{Failure, timed};
 

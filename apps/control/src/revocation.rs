@@ -8,7 +8,7 @@ use weir_hal::{Device as _, Interrupt as _};
 use weir_rt::hal::Function;
 use weir_rt::{Device, Mapping, Memory, System, kernel_page};
 
-use crate::edu::Machine;
+use crate::machine::Machine;
 use crate::mapping::map_for_devices;
 use crate::report::Report;
 use crate::{Failure, timed};

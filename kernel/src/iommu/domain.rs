@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use weir_abi::Error;
 use weir_abi::layout::DMA_WINDOW_END;
 use weir_iommu::address::{Iova, PhysAddr as UnitPhysAddr, RequesterId, UnitIndex};
-use weir_iommu::domain::{Domain as Tables, Invalidation, Permissions};
+use weir_iommu::domain::{Domain as Tables, Invalidation, Leaf, Permissions};
 
 use super::hardware::TableFrames;
 use super::{Cover, UNITS, caller_error, unit, units};
@@ -54,6 +54,11 @@ impl Domain {
     pub(crate) fn unmap(&mut self, iova: u64, bytes: u64) -> Result<(), Error> {
         let change = self.tables.unmap(Iova(iova), bytes);
         change.and_then(|change| change.flush(invalidate)).map_err(caller_error)
+    }
+
+    /// The leaf that devices find at `iova`, else the first one above: what the tables say, not what they should.
+    pub(crate) fn next_leaf(&self, iova: u64) -> Option<Leaf> {
+        self.tables.next_leaf(Iova(iova))
     }
 
     /// Lets a function reach the domain, whatever it sends with. On failure it reaches nothing, or the domain cannot

@@ -4,7 +4,6 @@
 
 use weir_abi::info::ReachInfo;
 use weir_abi::layout::KERNEL_PAGE;
-use weir_iommu::address::Iova;
 
 use super::paging::Leaf;
 use super::space::{Mapping, Space};
@@ -28,7 +27,7 @@ impl Space {
     pub(crate) fn device_reach(&self, address: u64) -> Option<ReachInfo> {
         let domain = self.domain.as_ref()?;
         join(address, |at| {
-            let leaf = domain.next_leaf(Iova(at))?;
+            let leaf = domain.next_leaf(at)?;
             let flags = if leaf.permissions.allows_write() { ReachInfo::WRITE } else { 0 };
             let (address, phys, bytes) = (leaf.iova.0, leaf.phys.0, leaf.bytes);
             Some(self.named(ReachInfo { address, phys, bytes, flags, ..ReachInfo::default() }))
