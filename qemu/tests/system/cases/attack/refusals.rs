@@ -33,12 +33,16 @@ const DEVICES: [&str; 6] = [
     "qemu-xhci",
     "virtio-rng-pci,disable-legacy=on,iommu_platform=on,addr=0.0,multifunction=on",
 ];
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 8] = [
     "virtio-rng-pci,disable-legacy=on,iommu_platform=on,bus=port7,addr=0.1",
     "edu,bus=pcie.0,addr=0x10",
     "pcie-pci-bridge,id=bridge,bus=port9",
     "edu,bus=bridge,addr=1",
     "edu,bus=bridge,addr=2",
+    // A bus that no unit covers.
+    "pxb-pcie,id=uncovered,bus_nr=64,bus=pcie.0,bypass_iommu=on",
+    "pcie-root-port,id=port65,bus=uncovered,chassis=65,slot=65",
+    "edu,bus=port65",
 ];
 
 /// A machine whose first application is a puppet.
@@ -93,11 +97,12 @@ impl Small {
 }
 
 /// Applications of the manifest that ask for what they cannot have, and why they cannot.
-const REFUSED: [(&str, &str); 4] = [
+const REFUSED: [(&str, &str); 5] = [
     ("other-half", "device cannot be isolated"),
     ("second-owner", "owned by another process"),
     ("no-reset", "device cannot be isolated"),
     ("behind-bridge", "device cannot be isolated"),
+    ("uncovered", "no IOMMU covers the device"),
 ];
 
 fn what_cannot_be_granted_is_refused() -> Result<()> {
@@ -123,6 +128,7 @@ fn interrupt_tables_and_shared_pages_are_not_mapped() -> Result<()> {
         for (bus, device) in (2..).zip(["rng", "e1000e", "igb", "nvme", "xhci"]) {
             tables_are_not_mapped(small, bus, device)?;
         }
+        no_option_rom_decodes(small)?;
         a_small_bar_is_mapped_alone(small)
     })
 }
@@ -166,6 +172,13 @@ fn interrupt_tables(function: &Function) -> Result<Vec<(u8, Range<u64>)>> {
         Ok((u8::try_from(word & 7)?, start..start + bytes))
     };
     Ok(vec![range(4, 16 * entries)?, range(8, entries.div_ceil(64) * 8)?])
+}
+
+/// Code that devices bring along is neither run nor reachable.
+fn no_option_rom_decodes(small: &mut Small) -> Result<()> {
+    let roms = (2..7).map(|bus| small.outside.function(bus).config32(0x30)).collect::<Result<Vec<_>>>()?;
+    ensure!(roms.iter().all(|rom| rom & 1 == 0), "a ROM decodes: {roms:x?}");
+    Ok(())
 }
 
 /// `ivshmem-plain` has 256 bytes of registers: their page is mapped because nobody else's registers are in it.
