@@ -14,6 +14,8 @@ use weir_hal::{Device, DeviceInfo, Error, Interrupt, Mmio, Register, Word};
 
 /// Where the firmware puts the window to configuration space on this chipset.
 const ECAM: u64 = 0xb000_0000;
+/// Where the firmware puts BARs of 32 bits: between that window and the interrupt controllers.
+const DEVICES: std::ops::Range<u64> = 0xc000_0000..0xfec0_0000;
 /// How long QEMU may take for an access.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Offsets in configuration space, and bits of the command (PCI Local Bus 3.0 §6.2.2 "Device Control").
@@ -171,8 +173,12 @@ impl Device for Function {
         value.ok().and_then(|value| u32::try_from(value).ok()).ok_or(Error::Gone)
     }
 
+    /// A BAR that has no address, or is being measured, leads to somebody else: not there.
     fn map_bar(&self, bar: u8, offset: u64, bytes: u64) -> Result<Registers, Error> {
         let base = self.bar(bar).map_err(|_| Error::Gone)?;
+        if !DEVICES.contains(&base) {
+            return Err(Error::Gone);
+        }
         Ok(Registers { machine: self.machine.clone(), base: base + offset, bytes })
     }
 
