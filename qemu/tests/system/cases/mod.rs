@@ -1,6 +1,7 @@
 //! The cases, by what they show.
 
 mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         echo::CASES,
         confinement::CASES,
         restart::CASES,
+        audit::CASES,
         command::CASES,
         measure::CASES,
         attack::CASES,
