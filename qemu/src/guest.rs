@@ -278,6 +278,12 @@ impl Guest {
         self.console.iter().any(|line| line.contains(text))
     }
 
+    /// How many console lines so far, including those that have just come, contain `text`.
+    pub fn count_said(&mut self, text: &str) -> usize {
+        self.drain();
+        self.console.iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Asks for reports until one `pleases`.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ fn failed(failure: Failure) -> Answer {
 fn obey(order: &Order, link: &Link, places: &mut Places, rogues: &mut Rogues) -> Result<Answer, Failure> {
     match order {
         Order::Map { bytes, word } => places.map(*bytes, *word),
+        Order::MapReadOnly { word } => places.map_read_only(*word),
         Order::Withdraw { slot } => places.withdraw(*slot),
         Order::Free { slot } => places.free(*slot),
         Order::Fill { slot, word } => places.fill(*slot, *word),

@@ -34,6 +34,16 @@ impl Places {
         Ok(Answer::Place { slot, address })
     }
 
+    /// A page in the DMA window that can only be read.
+    pub(crate) fn map_read_only(&mut self, word: u64) -> Result<Answer, Failure> {
+        let memory = Memory::create(PAGE_BYTES)?;
+        fill(&memory.map(Access::ReadWrite)?, word);
+        let mapping = memory.map_with(0, MAP_READ | MAP_DMA)?;
+        let (slot, address) = (self.0.len(), mapping.address());
+        self.0.push(Some(Place { memory, mapping }));
+        Ok(Answer::Place { slot, address })
+    }
+
     /// Takes a memory out of the window and keeps it.
     pub(crate) fn withdraw(&mut self, slot: usize) -> Result<Answer, Failure> {
         let place = self.0.get_mut(slot).and_then(Option::take).ok_or(Failure::Missing)?;
@@ -54,11 +64,7 @@ impl Places {
 
     /// Fills a memory: word `i` is `word + i`.
     pub(crate) fn fill(&self, slot: usize, word: u64) -> Result<Answer, Failure> {
-        let mapping = &self.place(slot)?.mapping;
-        for i in 0..mapping.bytes() / 8 {
-            // Inside: just counted.
-            let _ = mapping.write(8 * i, &word.wrapping_add(i).to_le_bytes());
-        }
+        fill(&self.place(slot)?.mapping, word);
         Ok(Answer::Done)
     }
 
@@ -71,6 +77,14 @@ impl Places {
 
     fn place(&self, slot: usize) -> Result<&Place, Failure> {
         self.0.get(slot).and_then(Option::as_ref).ok_or(Failure::Missing)
+    }
+}
+
+/// Word `i` becomes `word + i`.
+fn fill(mapping: &Mapping, word: u64) {
+    for i in 0..mapping.bytes() / 8 {
+        // Inside: just counted.
+        let _ = mapping.write(8 * i, &word.wrapping_add(i).to_le_bytes());
     }
 }
 

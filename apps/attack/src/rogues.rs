@@ -99,7 +99,7 @@ impl Rogues {
             .collect();
         for (number, edu) in (first..first.saturating_add(count)).zip(edus.iter().cycle()) {
             edu.finish(&TscClock)?;
-            let span = number.checked_mul(4).and_then(|offset| Span::new(offset, 4));
+            let span = number.checked_mul(8).and_then(|offset| Span::new(offset, 4));
             edu.start(Direction::DeviceWrites, Iova(address), span.ok_or(Failure::Missing)?, false)?;
         }
         edus.iter().try_for_each(|edu| edu.finish(&TscClock))?;

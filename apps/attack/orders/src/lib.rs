@@ -34,6 +34,11 @@ pub enum Order {
         /// The first word.
         word: u64,
     },
+    /// Fills a page of new memory and takes it into the window, for reading only.
+    MapReadOnly {
+        /// The first word.
+        word: u64,
+    },
     /// Takes a memory out of the window; the program keeps it, mapped privately.
     Withdraw {
         /// Which.
@@ -78,7 +83,7 @@ pub enum Order {
         /// How much.
         bytes: u16,
     },
-    /// Lets all `edu`s, each one message at a time, write 4 bytes to `address` from the place `4 * number` of their
+    /// Lets all `edu`s, each one message at a time, write 4 bytes to `address` from the place `8 * number` of their
     /// buffers, for each of `first..first + count`.
     Forge {
         /// Where messages go.

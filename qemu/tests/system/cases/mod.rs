@@ -36,11 +36,11 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         audit::CASES,
         command::CASES,
         measure::CASES,
-        attack::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(attack::cases());
     all
 }

@@ -71,7 +71,12 @@ impl Puppet {
 
     /// New memory in the application's DMA window: slot and address.
     pub(super) fn map(&mut self, bytes: u64, word: u64) -> Result<(usize, u64)> {
-        match self.order(&Order::Map { bytes, word })? {
+        self.place(&Order::Map { bytes, word })
+    }
+
+    /// A memory that an order makes or moves: slot and address.
+    pub(super) fn place(&mut self, order: &Order) -> Result<(usize, u64)> {
+        match self.order(order)? {
             Answer::Place { slot, address } => Ok((slot, address)),
             other => bail!("{other:?}"),
         }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use tempfile::NamedTempFile;
 use weir_attack_orders::{Answer, Order};
 use weir_runner::guest::{Guest, Setup};
+use weir_runner::report::Status;
 
 use super::Machine;
 use super::outside::{Outside, Waiting};
@@ -18,6 +19,11 @@ pub(super) const VICTIM_EDU: u8 = 3;
 pub(super) const ROGUE: u8 = 4;
 pub(super) const EDU: u8 = 5;
 const EDUS: u8 = 8;
+
+/// The attacker's `edu`s, as the manifest names them.
+pub(super) fn edus() -> impl Iterator<Item = String> {
+    (0..EDUS).map(|number| format!("edu{number}"))
+}
 
 const MIB: u64 = 256;
 const EDU_DEVICE: &str = "edu,dma_mask=0xffffffffffffffff";
@@ -45,15 +51,40 @@ pub(super) struct Fault {
 }
 
 impl Rig {
+    /// Boots, attacks, and switches the machine off; a failure shows the console.
+    pub(super) fn run(machine: &'static Machine, attack: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
+        let mut rig = Rig::boot(machine)?;
+        attack(&mut rig).map_err(|error| rig.guest.failure(&format!("{error:#}")))?;
+        rig.guest.power_off()
+    }
+
     /// Boots; both applications wait for orders.
     pub(super) fn boot(machine: &'static Machine) -> Result<Rig> {
         let mut rig = Rig::start(machine)?;
-        rig.guest.wait_ready()?;
-        let status = rig.guest.status_until("both applications", |status| {
+        rig.wait_ready()?;
+        Ok(rig)
+    }
+
+    /// Waits until both applications wait for orders.
+    pub(super) fn wait_ready(&mut self) -> Result<()> {
+        let ready = self.guest.wait_ready()?;
+        self.check(ready.iommu == self.machine.mode, &format!("devices are confined by {}", ready.iommu))?;
+        self.guest.status_until("both applications", |status| {
             ["attack", "victim"].iter().all(|name| status.app(name).is_some_and(|app| app.ready))
         })?;
-        rig.guest.check(status.faults == 0, "faults before any attack")?;
-        Ok(rig)
+        Ok(())
+    }
+
+    /// Starts the attacker again, whatever became of it, with all its devices.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        let before = self.guest.status()?.app("attack").map_or(0, |app| app.restarts);
+        self.guest.type_line("restart attack")?;
+        let is_back = |status: &Status| {
+            status
+                .app("attack")
+                .is_some_and(|app| app.ready && app.restarts > before && app.state == "running")
+        };
+        self.guest.status_until("the attacker's next life", is_back).map(drop)
     }
 
     /// Starts the machine and does not wait.
