@@ -178,6 +178,11 @@ pub(crate) fn detach(index: usize, function: &Function, domain: &mut Domain) -> 
     unit(index)?.lock().detach(pci::requester(function.address), domain).map_err(caller_error)
 }
 
+/// Stops recording the faults of a function, or starts again; they are blocked either way.
+pub(crate) fn mute_faults(index: usize, function: &Function, is_muted: bool) -> Result<(), Error> {
+    unit(index)?.lock().mute_faults(pci::requester(function.address), is_muted).map_err(caller_error)
+}
+
 /// Lets a function raise `vector` on CPU `cpu`.
 pub(crate) fn allocate_interrupt(
     index: usize,
@@ -223,6 +228,9 @@ pub(crate) fn handle_fault_interrupt() {
             // Each record is reported once, so all fit.
             let _ = faults.push(fault);
         });
+        if drained.is_overflow {
+            crate::faults::count_lost();
+        }
         for fault in faults {
             device::deliver_fault(index, fault, drained.is_overflow);
         }

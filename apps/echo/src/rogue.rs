@@ -11,6 +11,7 @@ use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
 use weir_nic::{Nic, RxQueue, TxQueue};
+use weir_pool::Burst;
 use weir_rt::hal::Function;
 use weir_rt::memory::Mapping;
 use weir_rt::{Access, Memory, clock, kernel_page, log};
@@ -66,6 +67,27 @@ where
         log!("bad-descriptor: device told to read and write {place}, given: {}", reads && writes);
     }
     Ok(canary)
+}
+
+/// Tells the device to read memory that it may not reach `count` times, as fast as it can.
+pub(crate) fn storm<N: Nic<Device = Function>>(port: &mut Port<N>, count: u64) -> Result<(), Failure>
+where
+    Failure: From<N::Error>,
+{
+    log!("storm: {count} reads of {KERNEL} begin");
+    for _ in 0..count {
+        while !port.tx.send_wrong_address(&mut port.pool, KERNEL, SENT_BYTES)? {
+            // Nothing to send, but what was sent comes back.
+            port.tx.transmit(&mut port.pool, &mut Burst::<1>::new())?;
+            if port.net.has_stopped() {
+                return Err(weir_hal::Error::Gone.into());
+            }
+        }
+    }
+    let faults = &kernel_page().faults;
+    let [recorded, muted] = [&faults.written, &faults.muted].map(|counter| counter.load(Ordering::Acquire));
+    log!("storm: {count} reads given, {recorded} faults told, {muted} times muted");
+    Ok(())
 }
 
 /// Gives an order and waits for the fault, or until it is clear that none comes: a unit may have room for a single

@@ -3,6 +3,8 @@
 //! **Invariant: a range is in the book, in the CPU's tables and (if for DMA) in the devices' tables, or in none
 //! of them**; and memory is given back only after both have forgotten it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
 use weir_kernel::pci::Function;
@@ -261,6 +263,7 @@ impl Space {
         {
             // Devices may still reach the frames: they stay out of use for ever.
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            quarantine(bytes);
             core::mem::forget(mapping);
             return Err(error);
         }
@@ -303,6 +306,7 @@ impl Space {
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
+                quarantine(region.bytes());
                 core::mem::forget(region);
             }
         }
@@ -311,6 +315,17 @@ impl Space {
         }
         ram::free(self.page, kernel_page::ORDER);
     }
+}
+
+static QUARANTINED: AtomicU64 = AtomicU64::new(0);
+
+fn quarantine(bytes: u64) {
+    QUARANTINED.fetch_add(bytes / PAGE_BYTES, Ordering::Relaxed);
+}
+
+/// Frames that are out of use for ever.
+pub(crate) fn quarantined_frames() -> u64 {
+    QUARANTINED.load(Ordering::Relaxed)
 }
 
 /// Maps a part of `memory` for devices, at `address`; on failure nothing of it stays.

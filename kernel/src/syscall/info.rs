@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Call, Result};
 use crate::arch::time;
-use crate::mm::{heap, ram, user};
+use crate::mm::{heap, ram, space, user};
 use crate::object::{device, process};
 use crate::sched::SCHED;
 use crate::{boot, cpus, faults, kernel_page, trace};
@@ -57,6 +57,8 @@ fn system() -> SystemInfo {
         now_ns: time::now_ns(),
         boot_ns: boot::boot_ns(),
         faults: faults::count(),
+        faults_lost: faults::lost(),
+        frames_quarantined: space::quarantined_frames(),
         devices: device::count() as u32,
         processes: process::count() as u32,
     }

@@ -45,6 +45,34 @@ pub(super) struct Device {
     pub(super) index: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) optional: bool,
+    pub(super) fault_budget: Option<Spanned<u32>>,
+    pub(super) interrupt_budget: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) on_storm: StormWord,
+    #[serde(default)]
+    pub(super) on_revoke: RevokeWord,
+}
+
+/// What becomes of a device that faults without end.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StormWord {
+    /// It is taken from its owner.
+    #[default]
+    Revoke,
+    /// It stays; most faults are not recorded.
+    Mute,
+}
+
+/// What a device reaches from its revocation until it is reset.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RevokeWord {
+    /// Nothing: its accesses fail.
+    #[default]
+    Blocked,
+    /// A page of its own at every address: its accesses succeed and change nothing.
+    Scratch,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
