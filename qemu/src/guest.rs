@@ -250,6 +250,12 @@ impl Guest {
         self.console.iter().any(|line| line.contains(text))
     }
 
+    /// How many console lines so far contain `text`.
+    #[must_use]
+    pub fn times_said(&self, text: &str) -> usize {
+        self.console.iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Asks for reports until one `pleases`.
     ///
     /// # Errors

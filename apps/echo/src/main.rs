@@ -58,15 +58,9 @@ enum Failure {
 }
 
 impl Failure {
-    /// Whether the device was taken away.
-    fn is_gone(&self) -> bool {
-        matches!(
-            self,
-            Failure::Kernel(weir_rt::Error::Gone)
-                | Failure::Virtio(weir_virtio::Error::Host(weir_hal::Error::Gone))
-                | Failure::Gigabit(weir_e1000e::Error::Host(weir_hal::Error::Gone))
-                | Failure::Host(weir_hal::Error::Gone)
-        )
+    /// Whether another device would do: one that was taken away looks broken in many ways, all bits set.
+    fn is_of_device(&self) -> bool {
+        matches!(self, Failure::Virtio(_) | Failure::Gigabit(_) | Failure::Host(_))
     }
 }
 
@@ -122,7 +116,7 @@ fn serve_in_turn(
             None => await_device(&arrived)?,
         };
         match serve_any(Function::new(device)?, words, stats, is_alone) {
-            Err(failure) if words.wait && failure.is_gone() => {
+            Err(failure) if words.wait && failure.is_of_device() => {
                 stats.ready.store(0, Ordering::Release);
                 log!("{failure}; waiting for another");
             }

@@ -11,7 +11,6 @@ use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
 use weir_nic::{Nic, RxQueue, TxQueue};
-use weir_pool::Burst;
 use weir_rt::hal::Function;
 use weir_rt::memory::Mapping;
 use weir_rt::{Access, Memory, clock, kernel_page, log};
@@ -77,8 +76,6 @@ where
     log!("storm: {count} reads of {KERNEL} begin");
     for _ in 0..count {
         while !port.tx.send_wrong_address(&mut port.pool, KERNEL, SENT_BYTES)? {
-            // Nothing to send, but what was sent comes back.
-            port.tx.transmit(&mut port.pool, &mut Burst::<1>::new())?;
             if port.net.has_stopped() {
                 return Err(weir_hal::Error::Gone.into());
             }

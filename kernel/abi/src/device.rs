@@ -97,7 +97,8 @@ pub struct DevicePolicy {
 pub const STORM_WINDOW_NS: u64 = 100_000_000;
 
 impl DevicePolicy {
-    /// A fault storm that goes on for ten windows, or in spite of muting, takes the device from its owner.
+    /// Ten fault storms, each within a second of the one before, or one that goes on in spite of muting, take the
+    /// device from its owner.
     pub const REVOKE_ON_STORM: u32 = 1 << 0;
     /// Taken from its owner, the device reaches a page of its own at every address until it is reset, where
     /// otherwise its accesses are blocked: for devices that hang when an access fails.

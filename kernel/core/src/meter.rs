@@ -9,8 +9,10 @@
 
 /// Length of a window.
 pub const WINDOW_NS: u64 = 100_000_000;
-/// Windows in a row with a storm in each, after which it counts as endless: a second.
-const ENDLESS_WINDOWS: u32 = 10;
+/// Storms in a row that count as endless.
+const ENDLESS_STORMS: u32 = 10;
+/// A longer calm ends a row.
+const CALM_NS: u64 = 10 * WINDOW_NS;
 
 /// Counts one kind of event of one source.
 #[derive(Clone, Debug)]
@@ -18,7 +20,8 @@ pub struct Meter {
     budget: u32,
     seen: u32,
     window_end_ns: u64,
-    /// Windows in a row, this one included, that exceeded the budget.
+    last_storm_ns: u64,
+    /// Storms in a row, up to the last.
     storms: u32,
 }
 
@@ -29,7 +32,8 @@ pub enum Finding {
     Calm,
     /// The first event above the budget: nothing more of this should come until the window ends.
     Storm,
-    /// The storm goes on in spite of what was done: in ten windows in a row, or as many again in this one.
+    /// The storms do not end: the tenth in a row, each within a second of the one before, or as many events again in
+    /// this window in spite of what was done.
     Endless,
 }
 
@@ -37,21 +41,25 @@ impl Meter {
     /// A meter that allows `budget` events per [`WINDOW_NS`].
     #[must_use]
     pub const fn new(budget: u32) -> Meter {
-        Meter { budget, seen: 0, window_end_ns: 0, storms: 0 }
+        Meter { budget, seen: 0, window_end_ns: 0, last_storm_ns: 0, storms: 0 }
     }
 
     /// Counts an event at `now_ns`.
     pub fn count(&mut self, now_ns: u64) -> Finding {
         if now_ns >= self.window_end_ns {
-            self.begin_window(now_ns);
+            self.seen = 0;
+            self.window_end_ns = now_ns.saturating_add(WINDOW_NS);
         }
         self.seen = self.seen.saturating_add(1);
         if self.seen == self.budget.saturating_add(1) {
-            self.storms = self.storms.saturating_add(1);
-            return if self.storms >= ENDLESS_WINDOWS { Finding::Endless } else { Finding::Storm };
+            return if self.count_storm(now_ns) >= ENDLESS_STORMS {
+                Finding::Endless
+            } else {
+                Finding::Storm
+            };
         }
-        let is_twice = self.seen.checked_sub(self.budget) == self.budget.checked_add(2);
-        if is_twice { Finding::Endless } else { Finding::Calm }
+        let excess = self.seen.saturating_sub(self.budget);
+        if self.budget.checked_add(2) == Some(excess) { Finding::Endless } else { Finding::Calm }
     }
 
     /// When the present window ends.
@@ -66,13 +74,13 @@ impl Meter {
         self.storms == 1
     }
 
-    fn begin_window(&mut self, now_ns: u64) {
-        let is_next = now_ns - self.window_end_ns < WINDOW_NS;
-        if self.seen <= self.budget || !is_next {
+    fn count_storm(&mut self, now_ns: u64) -> u32 {
+        if now_ns - self.last_storm_ns > CALM_NS {
             self.storms = 0;
         }
-        self.seen = 0;
-        self.window_end_ns = now_ns.saturating_add(WINDOW_NS);
+        self.last_storm_ns = now_ns;
+        self.storms = self.storms.saturating_add(1);
+        self.storms
     }
 }
 
@@ -104,21 +112,21 @@ mod tests {
     }
 
     #[test]
-    fn ten_windows_in_a_row_are_endless_and_a_calm_one_ends_the_row() {
+    fn ten_storms_in_a_row_are_endless_and_a_calm_second_ends_the_row() {
         let mut meter = Meter::new(2);
         let mut now_ns = 0;
-        let mut window = |meter: &mut Meter, count| {
-            now_ns += WINDOW_NS;
-            burst(meter, now_ns, count)
+        let mut storm_after = |meter: &mut Meter, windows| {
+            now_ns += windows * WINDOW_NS;
+            burst(meter, now_ns, 3)
         };
-        for _ in 0..9 {
-            assert_eq!(window(&mut meter, 3), [Finding::Storm]);
+        for pause in [1, 1, 5, 10, 1, 1, 2, 1, 1] {
+            assert_eq!(storm_after(&mut meter, pause), [Finding::Storm]);
         }
-        assert_eq!(window(&mut meter, 2), []);
-        for _ in 0..9 {
-            assert_eq!(window(&mut meter, 3), [Finding::Storm]);
+        assert_eq!(storm_after(&mut meter, 11), [Finding::Storm], "the first of a new row");
+        assert!(meter.is_first_storm());
+        for _ in 0..8 {
+            assert_eq!(storm_after(&mut meter, 1), [Finding::Storm]);
         }
-        assert_eq!(window(&mut meter, 3), [Finding::Endless]);
-        assert_eq!(burst(&mut meter, now_ns + 3 * WINDOW_NS, 3), [Finding::Storm], "a pause ends the row");
+        assert_eq!(storm_after(&mut meter, 1), [Finding::Endless]);
     }
 }

@@ -276,6 +276,8 @@ impl Space {
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
         let Some(frame) = self.poison else { return };
+        // Again, since the process may have written to it when it lost another device.
+        fill_with_ones(frame);
         let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         loop {
@@ -290,8 +292,6 @@ impl Space {
     fn prepare_poison(&mut self) -> Result<(), Error> {
         if self.poison.is_none() {
             let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
-            // SAFETY: the frame is ours alone and lies in the direct map.
-            unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
             self.poison = Some(frame);
         }
         Ok(())
@@ -314,6 +314,15 @@ impl Space {
             ram::free(frame, 0);
         }
         ram::free(self.page, kernel_page::ORDER);
+    }
+}
+
+fn fill_with_ones(frame: PhysAddr) {
+    let words = frame.direct().cast::<AtomicU64>();
+    for at in 0..PAGE_BYTES as usize / size_of::<AtomicU64>() {
+        // SAFETY: a word of a whole frame, which lies in the direct map; the process may write it, too, and so it is
+        // an atomic.
+        unsafe { &*words.add(at) }.store(u64::MAX, Ordering::Relaxed);
     }
 }
 

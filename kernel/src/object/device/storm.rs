@@ -2,7 +2,7 @@
 //!
 //! **Invariant: per window of 100 ms a device costs at most two fault budgets and one interrupt budget per message of
 //! kernel entries, whatever it does.** Above its fault budget its faults are not recorded until the window ends; if
-//! that does not help, or in ten windows in a row, the supervisor's policy takes it away from its owner. Above its
+//! that does not help, or the tenth time in a row, the supervisor's policy takes it away from its owner. Above its
 //! interrupt budget a message is stopped at the device and at the unit until the window ends.
 
 use weir_abi::Error;
