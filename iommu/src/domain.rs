@@ -40,6 +40,29 @@ impl Permissions {
     pub const fn allows_write(self) -> bool {
         !matches!(self, Permissions::ReadOnly)
     }
+
+    /// Those of a leaf; `None` where devices may do neither.
+    pub(crate) const fn from_bits(readable: bool, writable: bool) -> Option<Self> {
+        match (readable, writable) {
+            (true, true) => Some(Permissions::ReadWrite),
+            (true, false) => Some(Permissions::ReadOnly),
+            (false, true) => Some(Permissions::WriteOnly),
+            (false, false) => None,
+        }
+    }
+}
+
+/// One leaf of a domain's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Where devices see it.
+    pub iova: Iova,
+    /// Where it leads.
+    pub phys: PhysAddr,
+    /// What it spans.
+    pub bytes: u64,
+    /// What devices may do there.
+    pub permissions: Permissions,
 }
 
 /// What a unit must be told about a changed domain; see [`vtd::Unit::invalidate`](crate::vtd::Unit::invalidate) and [`amdvi::Unit::invalidate`](crate::amdvi::Unit::invalidate).
@@ -110,6 +133,12 @@ impl<M: TableMemory> Domain<M> {
         self.table.format().check_iova(iova, bytes)?;
         self.table.unmap(Span { iova: iova.0, phys: 0, bytes }, &mut self.dead)?;
         Ok(self.changed(iova, bytes, true))
+    }
+
+    /// The leaf that `from` lies in, else the first one above it: what the tables say, not what they should.
+    #[must_use]
+    pub fn next_leaf(&self, from: Iova) -> Option<Leaf> {
+        self.table.next_leaf(from)
     }
 
     /// Everything not confirmed yet, for another try after a failed or forgotten flush.

@@ -1,6 +1,6 @@
 //! DMA and interrupt remapping: the wall around a device.
 //!
-//! A [`Domain`](domain::Domain) is what one owner's devices may reach; a unit ([`vtd::Unit`], [`amdvi::Unit`]) is one
+//! A [`Domain`](domain::Domain) is what one owner's devices may reach; a unit ([`unit::Unit`], of either make) is one
 //! remapping unit of the machine, which keeps every requester inside the domain it is attached to, or blocked;
 //! firmware's table ([`Dmar`](acpi::Dmar), [`Ivrs`](acpi::Ivrs)) says which unit covers which function.
 //!
@@ -28,6 +28,7 @@ mod id_set;
 mod interrupt;
 mod second_stage;
 mod tables;
+pub mod unit;
 pub mod vtd;
 
 pub use error::{Blame, Error, Result, Wait};

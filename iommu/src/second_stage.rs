@@ -13,6 +13,7 @@ mod entry;
 mod format;
 mod map;
 mod unmap;
+mod walk;
 
 use crate::address::PhysAddr;
 use crate::environment::TableMemory;

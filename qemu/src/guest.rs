@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::audit::reach::Reach;
 use crate::build::Profile;
 use crate::machine::Machine;
-use crate::report::{App, Ready, Report, Status};
+use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
@@ -26,7 +26,7 @@ const SHOWN_LINES: usize = 60;
 
 /// What to boot. The defaults: VT-d, 2 CPUs, 512 MiB, no network.
 pub struct Setup {
-    machine: &'static str,
+    machine: String,
     accelerator: &'static str,
     memory: &'static str,
     cpus: u32,
@@ -41,7 +41,7 @@ impl Setup {
     #[must_use]
     pub fn new(manifest: &'static str) -> Setup {
         Setup {
-            machine: "q35-vtd",
+            machine: "q35-vtd".into(),
             accelerator: EMULATED,
             memory: "512M",
             cpus: 2,
@@ -54,8 +54,8 @@ impl Setup {
 
     /// Takes another kind of machine.
     #[must_use]
-    pub fn machine(self, machine: &'static str) -> Setup {
-        Setup { machine, ..self }
+    pub fn machine(self, machine: impl Into<String>) -> Setup {
+        Setup { machine: machine.into(), ..self }
     }
 
     /// Gives it another amount of memory, as QEMU writes it.
@@ -74,6 +74,13 @@ impl Setup {
     #[must_use]
     pub fn network(mut self, network: String) -> Setup {
         self.networks.push(network);
+        self
+    }
+
+    /// Adds options of QEMU: devices.
+    #[must_use]
+    pub fn with(mut self, words: &[&str]) -> Setup {
+        self.extra.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
@@ -125,7 +132,7 @@ impl Setup {
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let config = Config {
-            machine: Machine::named(self.machine)?,
+            machine: Machine::named(&self.machine)?,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
@@ -147,6 +154,8 @@ pub struct Guest {
     ready: Option<Ready>,
     end_code: Option<u32>,
     statuses: Vec<Status>,
+    samples: Vec<Samples>,
+    audit: Option<Reach>,
     console: Vec<String>,
 }
 
@@ -156,7 +165,7 @@ impl Guest {
     /// # Errors
     /// QEMU does not start.
     pub fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
-        let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
+        let vm = Vm::start(&config.machine.qemu()?, config)?;
         Ok(Guest {
             vm: Some(vm),
             symbols,
@@ -164,6 +173,8 @@ impl Guest {
             ready: None,
             end_code: None,
             statuses: vec![],
+            samples: vec![],
+            audit: None,
             console: vec![],
         })
     }
@@ -211,6 +222,8 @@ impl Guest {
             }
             Event::Report(Report::Ready(ready)) => self.ready = Some(ready),
             Event::Report(Report::Status(status)) => self.statuses.push(status),
+            Event::Report(Report::Samples(samples)) => self.samples.push(samples),
+            Event::Report(Report::Audit(reach)) => self.audit = Some(reach),
             Event::Report(Report::End { code }) => self.end_code = Some(code),
             Event::Garbled(line) => self.console.push(format!("not a report: {}", without_escapes(&line))),
             Event::Ended | Event::Stop => {}
@@ -244,15 +257,30 @@ impl Guest {
         })
     }
 
+    /// Waits for a console line, from the first line of all, that has these words, one after the other.
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn console_row(&mut self, words: &[&str], limit: Duration) -> Result<String> {
+        let mut looked_at = 0;
+        self.wait(&format!("a console line with {words:?}"), limit, |guest| {
+            let start = std::mem::replace(&mut looked_at, guest.console.len());
+            let is_it = |line: &&String| {
+                line.split_whitespace().collect::<Vec<_>>().windows(words.len()).any(|part| part == words)
+            };
+            guest.console[start..].iter().find(is_it).cloned()
+        })
+    }
+
     /// Whether a console line so far contains `text`.
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
     }
 
-    /// How many console lines so far contain `text`.
-    #[must_use]
-    pub fn times_said(&self, text: &str) -> usize {
+    /// How many console lines so far, including those that have just come, contain `text`.
+    pub fn count_said(&mut self, text: &str) -> usize {
+        self.drain();
         self.console.iter().filter(|line| line.contains(text)).count()
     }
 
@@ -326,6 +354,21 @@ impl Guest {
                 return;
             }
         }
+    }
+
+    /// Who reaches what now: asks the supervisor.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn audit(&mut self) -> Result<Reach> {
+        self.type_line("audit")?;
+        self.wait("the audit's report", ANSWER_LIMIT, |guest| guest.audit.clone())
+    }
+
+    /// What was measured so far.
+    #[must_use]
+    pub fn samples(&self) -> &[Samples] {
+        &self.samples
     }
 
     /// Switches the machine off and checks that the guest did it, and why.

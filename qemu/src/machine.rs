@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::tools::{self, Qemu, Series};
 use crate::workspace;
 
 /// A machine.
@@ -17,6 +18,8 @@ pub struct Machine {
     pub options: Vec<String>,
     /// Its network device, as an argument of `-device` without `netdev` and `bus`.
     pub nic: String,
+    /// The oldest major version of QEMU that plays it right, where not every one does.
+    pub oldest_qemu: Option<u32>,
 }
 
 impl Machine {
@@ -30,6 +33,18 @@ impl Machine {
             bail!("there is no machine {name}; machines: {}", names().join(", "));
         };
         toml::from_str(&text).with_context(|| format!("{} is wrong", workspace::shown(&file)))
+    }
+
+    /// The QEMU that plays it: the usual one, or a private copy where that is too old.
+    ///
+    /// # Errors
+    /// There is none and none can be had.
+    pub fn qemu(&self) -> Result<Qemu> {
+        let usual = tools::qemu(Series::Any)?;
+        match self.oldest_qemu {
+            Some(major) if usual.version.major < major => tools::qemu(Series::Major(major)),
+            _ => Ok(usual),
+        }
     }
 }
 

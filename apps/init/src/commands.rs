@@ -12,6 +12,7 @@ use weir_init_logic::table::{Align, Table};
 use weir_rt::kernel_page;
 
 use crate::app::App;
+use crate::audit;
 use crate::sample::Sample;
 use crate::supervisor::Supervisor;
 
@@ -58,6 +59,10 @@ impl Supervisor {
             Command::Report => {
                 self.report_status();
                 show::counters(self.apps.iter().map(App::status))
+            }
+            Command::Audit => {
+                self.report(&audit::report(self.system, &self.devices.infos()));
+                String::new()
             }
             Command::PowerOff => {
                 self.is_power_off_wanted = true;

@@ -74,10 +74,18 @@ impl Device {
         unsafe { call(DEVICE_PREPARE, [self.0.raw(), 0, 0, 0, 0, 0]) }.map(|state| state != 0)
     }
 
+    /// As [`Device::prepare`], and sleeps until it is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_and_wait(&self) -> Result<(), Error> {
+        if self.prepare()? { self.await_reset() } else { Ok(()) }
+    }
+
     /// Sets what it may do: `device_policy`.
     ///
     /// # Errors
-    /// `Unsupported`, `NoMemory`.
+    /// Those every call can give.
     pub fn set_policy(&self, policy: &DevicePolicy) -> Result<(), Error> {
         let policy = core::ptr::from_ref(policy) as u64;
         // SAFETY: the kernel reads the policy, borrowed for the call.
@@ -89,10 +97,22 @@ impl Device {
     /// # Errors
     /// `Busy` (owned, or not reset), `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
     pub fn assign(&self, process: &Process, terms: Terms) -> Result<Handle, Error> {
+        self.assign_to(process.handle(), terms)
+    }
+
+    fn assign_to(&self, process: Handle, terms: Terms) -> Result<Handle, Error> {
         let unconfined = if terms.accept_unconfined { ASSIGN_UNCONFINED } else { 0 };
         let flags = unconfined | if terms.announce { ASSIGN_ANNOUNCE } else { 0 };
-        // SAFETY: a handle in another process concerns no memory of this one.
-        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.handle().0, flags, 0, 0, 0]) }.map(Handle)
+        // SAFETY: a handle concerns no memory; what the device may reach, it reaches through the handle's owner.
+        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.0, flags, 0, 0, 0]) }.map(Handle)
+    }
+
+    /// Makes this process its one owner, and gives the owner's handle: `device_assign`.
+    ///
+    /// # Errors
+    /// As [`Device::assign`].
+    pub fn assign_here(&self, accept_unconfined: bool) -> Result<Device, Error> {
+        self.assign_to(Handle::SELF, Terms { accept_unconfined, announce: false }).map(Device::from_handle)
     }
 
     /// Takes it away from its owner: `device_revoke`.
@@ -155,7 +175,12 @@ impl Device {
     /// `Unsupported`, `Busy` (another thread resets it), `Gone`, `Hardware`.
     pub fn control(&self, operation: Control) -> Result<(), Error> {
         self.begin(operation)?;
-        while operation == Control::Reset && self.info()?.flags & DeviceInfo::IS_RESETTING != 0 {
+        if operation == Control::Reset { self.await_reset() } else { Ok(()) }
+    }
+
+    /// Sleeps until a reset that is under way has ended.
+    fn await_reset(&self) -> Result<(), Error> {
+        while self.info()?.flags & DeviceInfo::IS_RESETTING != 0 {
             clock::sleep(RESET_LOOK_NS);
         }
         Ok(())

@@ -3,6 +3,8 @@
 //! and the tail before it writes the record.
 #![expect(clippy::cast_possible_truncation, reason = "the model takes fields out of registers by cutting")]
 
+#[path = "../attacks/mod.rs"]
+mod attacks;
 mod domains;
 mod faults;
 mod interrupts;
@@ -10,6 +12,7 @@ mod interrupts;
 #[expect(dead_code, reason = "write buffers are of VT-d alone")]
 mod memory;
 mod model;
+mod owners;
 #[path = "../strict/plain_map.rs"]
 mod plain_map;
 mod requesters;

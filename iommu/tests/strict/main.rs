@@ -2,11 +2,14 @@
 //! unasked, sees only what was made visible to it, and checks every reserved bit.
 #![expect(clippy::cast_possible_truncation, reason = "the model takes fields out of registers by cutting")]
 
+#[path = "../attacks/mod.rs"]
+mod attacks;
 mod domains;
 mod faults;
 mod firmware;
 mod interrupts;
 mod memory;
+mod owners;
 mod plain_map;
 mod requesters;
 mod unit;

@@ -238,7 +238,7 @@ pub const DEVICE_ACCEPT: u64 = 0x1026;
 
 /// `device_policy(device, policy)` — sets what the device may do ([`crate::device::DevicePolicy`]), for present and
 /// later owners; interrupts bound already keep their budget. Needs `MANAGE`.
-/// Errors: `BadAddress`, `BadArgument`, `Unsupported` (scratch without a unit), `NoMemory`.
+/// Errors: `BadAddress`, `BadArgument`.
 pub const DEVICE_POLICY: u64 = 0x1027;
 
 /// One past the highest call number.

@@ -87,7 +87,7 @@ pub struct DevicePolicy {
     pub fault_budget: u32,
     /// Interrupts of one message per [`STORM_WINDOW_NS`]; above, the message is stopped until the window ends.
     pub interrupt_budget: u32,
-    /// [`DevicePolicy::REVOKE_ON_STORM`] and the other flags.
+    /// [`DevicePolicy::REVOKE_ON_STORM`] or nothing.
     pub flags: u32,
     #[doc(hidden)]
     pub reserved: u32,
@@ -100,14 +100,11 @@ impl DevicePolicy {
     /// Ten fault storms, each within a second of the one before, or one that goes on in spite of muting, take the
     /// device from its owner.
     pub const REVOKE_ON_STORM: u32 = 1 << 0;
-    /// Taken from its owner, the device reaches a page of its own at every address until it is reset, where
-    /// otherwise its accesses are blocked: for devices that hang when an access fails.
-    pub const SCRATCH: u32 = 1 << 1;
     /// Every flag.
-    pub const FLAGS: u32 = Self::REVOKE_ON_STORM | Self::SCRATCH;
+    pub const FLAGS: u32 = Self::REVOKE_ON_STORM;
 
     /// What a device has until it is told otherwise: 64 faults and 10,000 interrupts of a message per window, taken
-    /// away in an endless storm, blocked after revocation.
+    /// away in an endless storm.
     pub const DEFAULT: DevicePolicy = DevicePolicy {
         fault_budget: 64,
         interrupt_budget: 10_000,

@@ -5,6 +5,7 @@ pub(crate) mod heap;
 pub(crate) mod memory;
 pub(crate) mod paging;
 pub(crate) mod ram;
+mod reach;
 pub(crate) mod space;
 pub(crate) mod tlb;
 pub(crate) mod user;

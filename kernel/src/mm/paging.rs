@@ -193,14 +193,24 @@ impl PageTables {
     /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
     /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
     pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
-        for page in (address..address + bytes).step_by(PAGE_BYTES as usize) {
+        let (mut page, end) = (address, address + bytes);
+        while page < end {
+            let part_end = end.min((page / level_bytes(1) + 1) * level_bytes(1));
             let mut at = Some(self.root);
             for level in (1..=ROOT_LEVEL).rev() {
                 at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
             }
             if let Some(at) = at {
-                table(at)[index(page, 0)].set_addr(CratePhysAddr::new(to.0), access.flags(false));
+                let mut entry = PageTableEntry::new();
+                entry.set_addr(CratePhysAddr::new(to.0), access.flags(false));
+                let pages = (part_end - page) / PAGE_BYTES;
+                table(at)
+                    .iter_mut()
+                    .skip(index(page, 0))
+                    .take(pages as usize)
+                    .for_each(|e| *e = entry.clone());
             }
+            page = part_end;
         }
     }
 
@@ -228,6 +238,11 @@ impl PageTables {
             }
         }
         None
+    }
+
+    /// The leaf that `address`, of the lower half, lies in, else the first one above in that half.
+    pub(crate) fn next_leaf(&self, address: u64) -> Option<Leaf> {
+        next_leaf_in(self.root, ROOT_LEVEL, 0, address)
     }
 
     /// Frees the tree of a process. No CPU may have it loaded.
@@ -264,6 +279,37 @@ fn remove_in(at: PhysAddr, level: u8, start: u64, end: u64, removed: &mut Remove
         }
         address = next;
     }
+}
+
+/// A page that is mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf {
+    pub(crate) address: u64,
+    pub(crate) to: PhysAddr,
+    pub(crate) bytes: u64,
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
+/// The leaf at or above `from` in the table at `at`, whose first entry translates `base`.
+fn next_leaf_in(at: PhysAddr, level: u8, base: u64, from: u64) -> Option<Leaf> {
+    let slots = if level == ROOT_LEVEL { 256 } else { 512 };
+    let first = if from > base { ((from - base) / level_bytes(level)) as usize } else { 0 };
+    (first..slots).find_map(|slot| {
+        let entry = &table(at)[slot];
+        let address = base + slot as u64 * level_bytes(level);
+        if let Some(child) = entry_table(entry).filter(|_| level > 0) {
+            return next_leaf_in(child, level - 1, address, from);
+        }
+        let flags = entry.flags();
+        flags.contains(Flags::PRESENT).then(|| Leaf {
+            address,
+            to: PhysAddr(entry.addr().as_u64()),
+            bytes: level_bytes(level),
+            write: flags.contains(Flags::WRITABLE),
+            execute: !flags.contains(Flags::NO_EXECUTE),
+        })
+    })
 }
 
 /// Mappings that were taken out of a tree, but may still be cached.

@@ -7,16 +7,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
-use weir_kernel::pci::Function;
 use weir_kernel::refs::Ref;
-use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, Regions};
+use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
 use super::address::{Direct, PhysAddr};
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
 use super::{ram, tlb};
 use crate::cpus::{self, CpuSet};
-use crate::iommu::{self, Domain};
+use crate::iommu::{Cover, Domain};
 use crate::kernel_page;
 
 impl From<NoFrame> for Error {
@@ -26,7 +25,7 @@ impl From<NoFrame> for Error {
 }
 
 /// What is mapped in a region.
-enum Mapping {
+pub(super) enum Mapping {
     /// A part of a `Memory`, which it keeps alive.
     Memory { memory: Ref<Memory>, offset: u64, is_writable: bool },
     /// Registers of the device with this address.
@@ -37,11 +36,11 @@ enum Mapping {
 
 /// An address space.
 pub(crate) struct Space {
-    tables: PageTables,
-    regions: Regions<Mapping>,
+    pub(super) tables: PageTables,
+    pub(super) regions: Regions<Mapping>,
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
-    domain: Option<Domain>,
+    pub(super) domain: Option<Domain>,
     /// What takes the place of the registers of a device that is taken away: all ones.
     poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
@@ -173,23 +172,22 @@ impl Space {
     }
 
     /// Puts a function's requests into this process's domain, which is made if it is the first.
-    pub(crate) fn attach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn attach(&mut self, cover: &Cover) -> Result<(), Error> {
         if self.domain.is_none() {
             self.domain = Some(self.new_domain()?);
         }
-        let domain = self.domain.as_mut().ok_or(Error::Gone)?;
-        iommu::attach(unit, function, domain)
+        self.domain.as_mut().ok_or(Error::Gone)?.attach(cover)
     }
 
     fn new_domain(&self) -> Result<Domain, Error> {
-        let mut domain = iommu::new_domain()?;
+        let mut domain = Domain::new()?;
         for region in self.regions.iter().filter(|r| DMA_WINDOW.contains(&r.range().start)) {
             let Mapping::Memory { memory, offset, is_writable } = region.value() else { continue };
             let start = region.range().start;
             if let Err(error) =
                 map_for_devices(&mut domain, start, memory, *offset, region.bytes(), *is_writable)
             {
-                iommu::destroy_domain(domain)?;
+                domain.destroy()?;
                 return Err(error);
             }
         }
@@ -197,9 +195,9 @@ impl Space {
     }
 
     /// Cuts a function off. After an error its frames are in quarantine.
-    pub(crate) fn detach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn detach(&mut self, cover: &Cover) -> Result<(), Error> {
         let Some(domain) = self.domain.as_mut() else { return Ok(()) };
-        iommu::detach(unit, function, domain).inspect_err(|_| self.is_quarantined = true)
+        domain.detach(cover).inspect_err(|_| self.is_quarantined = true)
     }
 
     /// The process gets a device that nothing confines.
@@ -226,7 +224,7 @@ impl Space {
             return self.regions.insert_anywhere(area, request.bytes, align.unwrap_or(PAGE_BYTES), mapping);
         }
         let is_in_window = DMA_WINDOW.contains(&request.address);
-        if is_in_window != request.is_dma() {
+        if is_in_window != request.is_dma() || REGISTERS.contains(&request.address) {
             return Err(Error::BadArgument);
         }
         self.regions.insert_at(request.address, request.bytes, mapping)?;
@@ -245,7 +243,7 @@ impl Space {
         // Taken now: taking the device away must not depend on free memory.
         self.prepare_poison()?;
         let address =
-            self.regions.insert_anywhere(PRIVATE, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
             self.regions.remove(address);
             return Err(error.into());
@@ -259,7 +257,7 @@ impl Space {
         self.tables.remove(address, bytes).flush(active);
         let domain = self.domain.as_mut().filter(|_| DMA_WINDOW.contains(&address));
         if let Some(domain) = domain
-            && let Err(error) = iommu::unmap(domain, address, bytes)
+            && let Err(error) = domain.unmap(address, bytes)
         {
             // Devices may still reach the frames: they stay out of use for ever.
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
@@ -280,11 +278,14 @@ impl Space {
         fill_with_ones(frame);
         let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
+        let mut from = REGISTERS.start;
         loop {
-            let range = self.regions.iter().find(|r| is_its(r.value())).map(|r| r.range());
+            let rest = from..REGISTERS.end;
+            let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
             self.tables.redirect(range.start, range.end - range.start, frame, access);
             self.regions.replace(range.start, Mapping::Poison);
+            from = range.end;
         }
         tlb::shoot_down(active);
     }
@@ -301,7 +302,7 @@ impl Space {
     pub(crate) fn free(mut self) {
         self.tables.free();
         if let Some(domain) = self.domain.take() {
-            self.is_quarantined |= iommu::destroy_domain(domain).is_err();
+            self.is_quarantined |= domain.destroy().is_err();
         }
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
@@ -348,9 +349,9 @@ fn map_for_devices(
 ) -> Result<(), Error> {
     let mut done = 0;
     for run in memory.runs(offset, bytes) {
-        if let Err(error) = iommu::map(domain, address + done, run, is_writable) {
+        if let Err(error) = domain.map(address + done, run, is_writable) {
             if done > 0 {
-                iommu::unmap(domain, address, done)?;
+                domain.unmap(address, done)?;
             }
             return Err(error);
         }

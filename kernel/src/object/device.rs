@@ -18,12 +18,13 @@ use spin::Once;
 
 use weir_abi::Handle;
 use weir_abi::page::FaultRecord;
+use weir_iommu::acpi::Refusal;
 use weir_kernel::pci::{Function, MsixTable};
 use weir_kernel::refs::Ref;
 
 use super::event::Event;
 use super::process::Process;
-use crate::iommu;
+use crate::iommu::{self, Cover};
 use crate::pci::{self, pci};
 use crate::sched;
 use crate::sync::Lock;
@@ -35,8 +36,8 @@ use storm::Oversight;
 /// A function and who owns it.
 pub(crate) struct Device {
     index: usize,
-    /// The unit that covers it; `None` where it may be granted unconfined only.
-    unit: Option<usize>,
+    /// How it is confined, or why it may be granted unconfined at most.
+    cover: Result<Cover, Refusal>,
     msix: Option<MsixTable<Registers>>,
     /// Held while the function changes hands; never by who only uses it.
     change: Lock<Condition>,
@@ -87,7 +88,7 @@ pub(crate) fn set_up() {
     let functions = pci().inventory.functions();
     let device = |(index, function): (usize, &'static Function)| Device {
         index,
-        unit: iommu::unit_of(function),
+        cover: iommu::cover(function),
         msix: Registers::map(function),
         change: Lock::new(Condition::Used),
         owner: Lock::new(None),

@@ -39,10 +39,20 @@ const MEMORY_MAX_BYTES: u64 = 1 << 40;
 /// # Errors
 /// The first problem.
 pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
-    parse(text).and_then(|file| convert(file, cpus)).map_err(|(span, wrong)| {
+    let problem = |(span, wrong): Wrong| {
         let line = text.get(..span.start).unwrap_or(text).matches('\n').count() + 1;
         Problem { line, text: wrong }
-    })
+    };
+    let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
+    let Converted { manifest, notices, ambiguity } = converted;
+    Ok(Checked { manifest, notices, ambiguity: ambiguity.map(problem) })
+}
+
+/// A manifest whose complaints do not know their lines yet.
+struct Converted {
+    manifest: Manifest,
+    notices: Vec<String>,
+    ambiguity: Option<Wrong>,
 }
 
 fn parse(text: &str) -> Result<file::File, Wrong> {
@@ -52,8 +62,9 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
     })
 }
 
-fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
+fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
     let mut notices = Vec::new();
+    let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
     let mut apps: Vec<App> = Vec::new();
     for app in file.app {
@@ -71,7 +82,7 @@ fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
         });
     }
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
-    Ok(Checked { manifest, notices })
+    Ok(Converted { manifest, notices, ambiguity })
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.
@@ -114,20 +125,57 @@ fn policy(device: &file::Device) -> Result<DevicePolicy, Wrong> {
         }
         Some(number) => Ok(*number.get_ref()),
     };
-    let revoke = match device.on_storm {
+    let flags = match device.on_storm {
         file::StormWord::Revoke => DevicePolicy::REVOKE_ON_STORM,
         file::StormWord::Mute => 0,
-    };
-    let scratch = match device.on_revoke {
-        file::RevokeWord::Blocked => 0,
-        file::RevokeWord::Scratch => DevicePolicy::SCRATCH,
     };
     Ok(DevicePolicy {
         fault_budget: budget(&device.fault_budget, DevicePolicy::DEFAULT.fault_budget)?,
         interrupt_budget: budget(&device.interrupt_budget, DevicePolicy::DEFAULT.interrupt_budget)?,
-        flags: revoke | scratch,
+        flags,
         ..DevicePolicy::DEFAULT
     })
+}
+
+/// The first selector that another one may turn out to mean the same device as; only a machine can tell.
+fn ambiguity(apps: &[file::App]) -> Result<Option<Wrong>, Wrong> {
+    let mut earlier: Vec<(&file::App, &file::Device, DeviceSelect)> = Vec::new();
+    for app in apps {
+        for device in &app.device {
+            let select = select(device)?;
+            for (other_app, other, other_select) in &earlier {
+                let (this, that) = ((app.name.get_ref(), device), (other_app.name.get_ref(), *other));
+                if let Some(why) = is_ambiguous((device, select), (other, *other_select)) {
+                    let named = |(app, device): (&String, &file::Device)| {
+                        format!("{} of {app}", device.name.get_ref())
+                    };
+                    let text = format!("{} may be the same device as {}: {why}", named(this), named(that));
+                    return Ok(Some((device.name.span(), text)));
+                }
+            }
+            earlier.push((app, device, select));
+        }
+    }
+    Ok(None)
+}
+
+/// Why two selectors could mean one device.
+fn is_ambiguous(
+    (one, one_select): (&file::Device, DeviceSelect),
+    (other, other_select): (&file::Device, DeviceSelect),
+) -> Option<&'static str> {
+    use DeviceSelect::{Address, Id};
+    let id = |select| if let Id { vendor, device, .. } = select { Some((vendor, device)) } else { None };
+    match (one_select, other_select) {
+        (Address(_), Id { .. }) | (Id { .. }, Address(_)) => Some("one is named by address, the other by id"),
+        _ if id(one_select).is_some()
+            && id(one_select) == id(other_select)
+            && one.index.is_none() != other.index.is_none() =>
+        {
+            Some("they have the same id, and only one says which (`index`)")
+        }
+        _ => None,
+    }
 }
 
 fn select(device: &file::Device) -> Result<DeviceSelect, Wrong> {

@@ -49,8 +49,6 @@ pub(super) struct Device {
     pub(super) interrupt_budget: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) on_storm: StormWord,
-    #[serde(default)]
-    pub(super) on_revoke: RevokeWord,
 }
 
 /// What becomes of a device that faults without end.
@@ -62,17 +60,6 @@ pub(super) enum StormWord {
     Revoke,
     /// It stays; most faults are not recorded.
     Mute,
-}
-
-/// What a device reaches from its revocation until it is reset.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum RevokeWord {
-    /// Nothing: its accesses fail.
-    #[default]
-    Blocked,
-    /// A page of its own at every address: its accesses succeed and change nothing.
-    Scratch,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub(crate) use check::bytes;
-pub use check::check;
+pub use check::{Problem, check};
 use weir_abi::manifest::Manifest;
 
 /// A checked manifest, made for a machine.
@@ -25,6 +25,8 @@ pub struct Checked {
     pub manifest: Manifest,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
+    /// Two selectors that may turn out to mean one device. What runs finds out; an audit does not accept it.
+    pub ambiguity: Option<Problem>,
 }
 
 impl Checked {

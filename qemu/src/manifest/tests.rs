@@ -120,9 +120,8 @@ fn a_device_has_a_policy() {
         check(&text, 2).unwrap().manifest.apps[0].devices[0].policy
     };
     assert_eq!(policy(""), DevicePolicy::DEFAULT);
-    let words = "fault_budget = 7\ninterrupt_budget = 8\non_storm = \"mute\"\non_revoke = \"scratch\"";
-    let expected =
-        DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: DevicePolicy::SCRATCH, reserved: 0 };
+    let words = "fault_budget = 7\ninterrupt_budget = 8\non_storm = \"mute\"";
+    let expected = DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: 0, reserved: 0 };
     assert_eq!(policy(words), expected);
 }
 
@@ -154,4 +153,33 @@ fn the_manifests_in_the_tree_are_good() {
         }
     }
     assert!(read > 0);
+}
+
+#[test]
+fn selectors_that_may_mean_one_device_are_noticed() {
+    let cases = [
+        ("id = \"1af4:1041\"", "id = \"1af4:1042\"", None),
+        ("id = \"1af4:1041\"\nindex = 0", "id = \"1af4:1041\"\nindex = 1", None),
+        ("address = \"0000:01:00.0\"", "address = \"0000:02:00.0\"", None),
+        (
+            "id = \"1af4:1041\"",
+            "id = \"1af4:1041\"\nindex = 1",
+            Some(
+                "11: m of b may be the same device as n of a: they have the same id, and only one says which (`index`)",
+            ),
+        ),
+        (
+            "address = \"0000:01:00.0\"",
+            "id = \"1af4:1041\"",
+            Some("11: m of b may be the same device as n of a: one is named by address, the other by id"),
+        ),
+    ];
+    for (one, other, expected) in cases {
+        let first = with_devices(&format!("[[app.device]]\nname = \"n\"\n{one}\n"));
+        let second =
+            with_devices(&format!("[[app.device]]\nname = \"m\"\n{other}\n")).replace("\"a\"", "\"b\"");
+        let text = format!("{first}{second}");
+        let found = check(&text, 2).unwrap().ambiguity.map(|problem| problem.to_string());
+        assert_eq!(found.as_deref(), expected, "{text}");
+    }
 }

@@ -19,7 +19,6 @@ use crate::machine::Machine;
 use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::EMULATED;
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
@@ -44,7 +43,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let json = options.json.as_deref().map(writable).transpose()?;
     options.pcap.as_deref().map(writable).transpose()?;
     let port = port::choose(options.port)?;
-    let qemu = tools::qemu(Series::Any)?;
+    let qemu = machine.qemu()?;
     let system = System::build(&options.system)?;
     for notice in &system.notices {
         eprintln!("note: {notice}");
@@ -178,7 +177,9 @@ impl Session {
                 }
             }
             Event::Garbled(line) => self.live.print(&format!("not a report: {}", without_escapes(&line))),
-            Event::Report(Report::End { .. }) | Event::Ended | Event::Stop => {}
+            Event::Report(Report::Samples(_) | Report::Audit(_) | Report::End { .. })
+            | Event::Ended
+            | Event::Stop => {}
         }
     }
 

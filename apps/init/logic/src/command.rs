@@ -38,6 +38,8 @@ pub enum Command {
     Top,
     /// The applications' counters, here and as a report.
     Report,
+    /// Who reaches what, as a report.
+    Audit,
     /// Ends the machine.
     PowerOff,
 }
@@ -58,7 +60,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 15] = [
+pub const HELP: [(&str, &str); 16] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -72,6 +74,7 @@ pub const HELP: [(&str, &str); 15] = [
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
     ("report", "packet counters, also sent to the report port"),
+    ("audit", "who reaches which memory, registers and interrupts, sent to the report port"),
     ("poweroff", "end the machine"),
     ("", "Ctrl-C clears the line"),
 ];
@@ -118,6 +121,7 @@ impl Command {
             "trace" => Err(usage("trace [CPU]")),
             "top" => plain(Command::Top, "top"),
             "report" => plain(Command::Report, "report"),
+            "audit" => plain(Command::Audit, "audit"),
             "poweroff" => plain(Command::PowerOff, "poweroff"),
             _ => Err(CommandError::Unknown(name.into())),
         }

@@ -98,11 +98,10 @@ fn state(flags: u32) -> &'static str {
     states.iter().find(|(flag, _)| flags & flag != 0).map_or("used", |(_, text)| *text)
 }
 
-/// Budgets of faults and of interrupts per window, what an endless storm costs, what revocation leaves.
+/// Budgets of faults and of interrupts per window, and what an endless storm leads to.
 fn policy(policy: DevicePolicy) -> String {
     let storm = if policy.has(DevicePolicy::REVOKE_ON_STORM) { "revoke" } else { "mute" };
-    let end = if policy.has(DevicePolicy::SCRATCH) { "scratch" } else { "blocked" };
-    format!("{}/{} {storm} {end}", policy.fault_budget, policy.interrupt_budget)
+    format!("{}/{} {storm}", policy.fault_budget, policy.interrupt_budget)
 }
 
 /// `faults`, first part: what was recorded and what was not.

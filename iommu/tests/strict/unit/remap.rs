@@ -45,6 +45,15 @@ impl State {
         }
     }
 
+    /// An access that the device says it has translated itself (4.2): the translation type of every entry refuses it.
+    pub(super) fn translated(&mut self, requester: u16, phys: u64) -> Option<u64> {
+        let (reason, is_muted) = match self.context(requester) {
+            Ok(context) => (0xd, context.is_muted),
+            Err(refused) => refused,
+        };
+        self.fault(requester, phys, true, reason, is_muted)
+    }
+
     fn context(&mut self, requester: u16) -> Result<Context, (u8, bool)> {
         if let Some(context) = self.contexts.get(&requester) {
             return *context;

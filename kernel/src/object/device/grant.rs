@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use weir_abi::info::TraceKind;
 use weir_abi::{Error, Handle, Rights, call};
+use weir_kernel::pci::PciAddress;
 use weir_kernel::refs::Ref;
 
 use super::{Condition, Device, DeviceRef, Owner, devices};
@@ -31,7 +32,10 @@ impl Device {
         if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
             return Err(Error::Unsupported);
         }
-        if self.unit.is_none() && !accept_unconfined {
+        if let Err(reason) = self.cover
+            && !accept_unconfined
+        {
+            log::warn!("{}: not granted to {}: {reason}", function.address, process.name());
             return Err(Error::NoIommu);
         }
         if !self.has_reset() && !accept_unconfined {
@@ -45,18 +49,18 @@ impl Device {
         }
         self.check_group(process)?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match self.unit {
-            Some(unit) => space.attach(unit, function),
-            None => {
+        process.change_space(|space| match &self.cover {
+            Ok(cover) => space.attach(cover),
+            Err(_) => {
                 space.set_unconfined();
                 Ok(())
             }
         })?;
         self.oversight.lock().begin_grant();
         let handle = self.hand_over(process);
-        match (&handle, self.unit) {
-            (Err(_), Some(unit)) => process.change_space(|space| space.detach(unit, function))?,
-            (Err(_), None) => {}
+        match (&handle, &self.cover) {
+            (Err(_), Ok(cover)) => process.change_space(|space| space.detach(cover))?,
+            (Err(_), Err(_)) => {}
             (Ok(handle), _) => {
                 *condition = Condition::Used;
                 if flags & call::ASSIGN_ANNOUNCE != 0 {
@@ -94,9 +98,17 @@ impl Device {
     /// Functions that can reach each other past the IOMMU have one owner.
     pub(super) fn check_group(&self, process: &Ref<Process>) -> Result<(), Error> {
         let group = pci().groups[self.index];
-        let in_group = devices().iter().filter(|d| pci().groups[d.index] == group);
-        let foreign = |d: &Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
-        if in_group.into_iter().any(foreign) { Err(Error::NotIsolated) } else { Ok(()) }
+        let in_group = || devices().iter().filter(|d| pci().groups[d.index] == group);
+        let foreign = |d: &&Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        let Some(other) = in_group().find(foreign) else { return Ok(()) };
+        log::warn!(
+            "{}: not granted to {}: {} has another owner, and these reach each other past the IOMMU:{}",
+            self.function().address,
+            process.name(),
+            other.function().address,
+            Addresses(|| in_group().map(|d| d.function().address)),
+        );
+        Err(Error::NotIsolated)
     }
 
     /// Takes the function away from its owner.
@@ -121,7 +133,8 @@ impl Device {
         let quiet = function.set_bus_master(&pci().ecam, false);
         // 4 and 5: blocked, and the unit has forgotten and drained. If it does not confirm, it is isolated, and
         // the address space keeps its frames for ever.
-        let detached = self.unit.map(|unit| process.change_space(|space| space.detach(unit, function)));
+        let cover = self.cover.as_ref().ok();
+        let detached = cover.map(|cover| process.change_space(|space| space.detach(cover)));
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
@@ -141,5 +154,14 @@ impl Device {
         let closed = process.handles.lock().remove(owner.handle);
         drop(closed);
         Ok(())
+    }
+}
+
+/// Shows the addresses of some functions.
+struct Addresses<F>(F);
+
+impl<I: Iterator<Item = PciAddress>, F: Fn() -> I> core::fmt::Display for Addresses<F> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (self.0)().try_for_each(|address| write!(f, " {address}"))
     }
 }

@@ -1,21 +1,21 @@
 //! A device's interrupts: vectors, remapping entries and the registers that hold the messages.
 
 use weir_abi::Error;
-use weir_iommu::vtd::InterruptHandle;
 use weir_kernel::pci::{Function, Message, MsixState, MsixTable, TableRegisters};
 
 use super::{Device, Owner};
+use crate::cpus;
+use crate::iommu::{self, Cover, InterruptHandle};
 use crate::mm::vmap;
 use crate::object::interrupt::Route;
 use crate::pci::pci;
-use crate::{cpus, iommu};
 
 /// An interrupt that leads somewhere.
 pub(super) struct Bound {
     pub(super) route: Route,
     /// `None` without a unit, and while the interrupt is stopped.
     entry: Option<InterruptHandle>,
-    message: Message,
+    pub(super) message: Message,
     /// By the owner.
     pub(super) is_masked: bool,
     /// It came too often: it is stopped until then.
@@ -26,17 +26,17 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Takes the interrupt away from the device.
-    pub(super) fn free(mut self, unit: Option<usize>) {
-        self.close(unit);
+    pub(super) fn free(mut self, cover: Option<&Cover>) {
+        self.close(cover);
         if self.is_tainted {
             core::mem::forget(self.route);
         }
     }
 
     /// Blocks the interrupt at the unit, whatever the device does.
-    pub(super) fn close(&mut self, unit: Option<usize>) {
-        if let (Some(unit), Some(entry)) = (unit, self.entry.take())
-            && let Err(error) = iommu::free_interrupt(unit, entry)
+    pub(super) fn close(&mut self, cover: Option<&Cover>) {
+        if let (Some(cover), Some(entry)) = (cover, self.entry.take())
+            && let Err(error) = iommu::free_interrupt(cover, entry)
         {
             log::error!("interrupt of a device: {error}; its vector stays out of use");
             self.is_tainted = true;
@@ -52,10 +52,10 @@ impl Device {
     }
 
     fn message(&self, route: &Route) -> Result<(Option<InterruptHandle>, Message), Error> {
-        let Some(unit) = self.unit else {
+        let Ok(cover) = &self.cover else {
             return Ok((None, direct_message(route)?));
         };
-        let entry = iommu::allocate_interrupt(unit, self.function(), route.vector(), route.cpu)?;
+        let entry = iommu::allocate_interrupt(cover, route.vector(), route.cpu)?;
         let msi = entry.msi();
         Ok((Some(entry), Message { address: msi.address, data: msi.data }))
     }
@@ -124,7 +124,7 @@ impl Device {
             log::warn!("{}: interrupts not masked at the device: {error}", function.address);
         }
         for bound in owner.interrupts.iter_mut().filter_map(Option::take) {
-            bound.free(self.unit);
+            bound.free(self.cover.as_ref().ok());
         }
     }
 }

@@ -80,8 +80,8 @@ impl Device {
 
     /// Has the faults of the device not recorded until the window ends. They are blocked all the same.
     fn mute(&self, until_ns: u64, is_first: bool) {
-        let Some(unit) = self.unit else { return };
-        if let Err(error) = iommu::mute_faults(unit, self.function(), true) {
+        let Ok(cover) = &self.cover else { return };
+        if let Err(error) = iommu::mute_faults(cover, true) {
             log::error!("{}: its faults go on: {error}", self.function().address);
         }
         {
@@ -129,7 +129,7 @@ impl Device {
             return Some(until_ns);
         }
         self.oversight.lock().muted_until_ns = None;
-        if let Err(error) = iommu::mute_faults(self.unit?, self.function(), false) {
+        if let Err(error) = iommu::mute_faults(self.cover.as_ref().ok()?, false) {
             log::error!("{}: its faults stay unrecorded: {error}", self.function().address);
         }
         None
@@ -166,7 +166,7 @@ impl DeviceRef {
                 // A function that is gone sends nothing; its entry is closed all the same.
                 let _ = device.set_masked(index, true);
             }
-            bound.close(device.unit);
+            bound.close(device.cover.as_ref().ok());
             bound.stopped_until_ns = Some(until_ns);
             Ok(())
         });

@@ -1,6 +1,7 @@
 //! What holders of a handle do with a device.
 
 use weir_abi::device::{BarInfo, DeviceInfo};
+use weir_abi::info::InterruptInfo;
 use weir_abi::{Error, Handle, call};
 use weir_kernel::pci::{Bar, BarKind};
 use weir_kernel::refs::Ref;
@@ -57,7 +58,7 @@ impl DeviceRef {
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
         set(self.device.has_reset(), DeviceInfo::HAS_RESET);
-        set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
+        set(self.device.cover.is_ok(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
         let condition = self.device.change.lock();
         let is_resetting = matches!(*condition, Condition::Resetting(_));
@@ -100,6 +101,23 @@ impl DeviceRef {
             policy,
             bars: function.bars.each_ref().map(bar),
         }
+    }
+
+    /// Interrupt `number`, else the first bound one with a higher number.
+    pub(crate) fn interrupt_info(&self, number: usize) -> Option<InterruptInfo> {
+        let guard = self.device.owner.lock();
+        let owner = guard.as_ref()?;
+        let bound = owner.interrupts.iter().enumerate().skip(number);
+        let (number, bound) = bound.filter_map(|(at, bound)| Some((at, bound.as_ref()?))).next()?;
+        Some(InterruptInfo {
+            device: self.address(),
+            number: number as u32,
+            owner: owner.process.id,
+            cpu: bound.route.cpu,
+            vector: bound.route.vector().into(),
+            data: bound.message.data,
+            message: bound.message.address,
+        })
     }
 
     /// Reads configuration space.
@@ -208,7 +226,7 @@ impl DeviceRef {
             }
             let bound = device.lead(route)?;
             if let Err(error) = device.program(index, &bound) {
-                bound.free(device.unit);
+                bound.free(device.cover.as_ref().ok());
                 return Err(error);
             }
             *slot = Some(bound);
@@ -224,7 +242,7 @@ impl DeviceRef {
                 let _ = device.set_masked(index, true);
             }
             let slot = &mut owner.interrupts[usize::from(index)];
-            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+            slot.take().map(|bound| bound.free(device.cover.as_ref().ok())).ok_or(Error::Gone)
         });
         let _ = freed;
     }

@@ -20,7 +20,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
         a_bad_descriptor_faults_and_changes_nothing(IGB)
     }),
     ("confinement::unsafe_manifest_is_named_unsafe", unsafe_manifest_is_named_unsafe),
-    ("confinement::a_revoked_device_is_gone_and_comes_back", a_revoked_device_is_gone_and_comes_back),
+    ("confinement::a_revoked_device_is_gone_and_comes_back", || {
+        a_revoked_device_is_gone_and_comes_back(VIRTIO)
+    }),
 ];
 
 fn no_iommu_no_device() -> Result<()> {
@@ -36,9 +38,9 @@ fn no_iommu_no_device() -> Result<()> {
 }
 
 /// Taking a device from an application that polls it ends neither with a crash nor with silence.
-fn a_revoked_device_is_gone_and_comes_back() -> Result<()> {
+pub(super) fn a_revoked_device_is_gone_and_comes_back(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new("echo").machine(machine).network(peer.netdev()).boot()?;
     peer.echo(100, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
     guest.type_line("revoke 01:00.0")?;
     guest.console_line("is revoked", Duration::from_secs(10))?;
@@ -70,7 +72,7 @@ const REASONS: [&str; 2] = ["5", "6"];
 
 /// The device writes to a page of the window; the page leaves the window; the device is told to write there again,
 /// where the program has the page privately, and over the kernel.
-fn a_bad_descriptor_faults_and_changes_nothing(machine: &'static str) -> Result<()> {
+pub(super) fn a_bad_descriptor_faults_and_changes_nothing(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
     let (mut guest, _) = Setup::new("bad-descriptor").machine(machine).network(peer.netdev()).boot()?;
     // The first frames are the ones that the device writes to wrong places; ARP is asked again until one arrives.

@@ -1,5 +1,6 @@
 //! The cases, by what they show.
 
+mod attack;
 mod boot;
 mod command;
 mod confinement;
@@ -7,6 +8,7 @@ mod documents;
 mod echo;
 mod lifecycle;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
@@ -38,5 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
+    all.extend(attack::cases());
     all
 }

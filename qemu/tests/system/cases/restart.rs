@@ -11,7 +11,7 @@ use weir_runner::peer::{Flood, Peer};
 use weir_runner::report::Status;
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("restart::crash_loop_next_to_traffic", crash_loop_next_to_traffic),
+    ("restart::crash_loop_next_to_traffic", || crash_loop_next_to_traffic(VIRTIO)),
     ("restart::twenty_crashes_lose_no_frame", || twenty_crashes_lose_no_frame(VIRTIO)),
     ("restart::twenty_crashes_lose_no_frame_e1000e", || twenty_crashes_lose_no_frame(E1000E)),
     ("restart::twenty_crashes_lose_no_frame_igb", || twenty_crashes_lose_no_frame(IGB)),
@@ -23,9 +23,10 @@ pub(super) const CASES: &[(&str, Case)] = &[
 /// Lives that the crashing application must have ended.
 const CRASHES: u64 = 5;
 
-fn crash_loop_next_to_traffic() -> Result<()> {
+pub(super) fn crash_loop_next_to_traffic(machine: &'static str) -> Result<()> {
     let (mut steady, crasher) = (Peer::new()?, Peer::new()?);
-    let setup = Setup::new("crash-loop").cpus(4).network(steady.netdev()).network(crasher.netdev());
+    let setup =
+        Setup::new("crash-loop").machine(machine).cpus(4).network(steady.netdev()).network(crasher.netdev());
     let (mut guest, _) = setup.boot()?;
     let deadline = Instant::now() + Duration::from_secs(90);
     let mut echoed = 0;
@@ -65,7 +66,7 @@ fn is_ready(status: &Status) -> bool {
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The application panics at its first answer, with its device, its core and its rings in use.
-fn twenty_crashes_lose_no_frame(machine: &'static str) -> Result<()> {
+pub(super) fn twenty_crashes_lose_no_frame(machine: &'static str) -> Result<()> {
     let peer = Peer::new()?;
     let (mut guest, _) = Setup::new("crash-once").machine(machine).network(peer.netdev()).boot()?;
     let mut frames = None;
@@ -102,7 +103,7 @@ fn provoke_crash(guest: &mut Guest, peer: &Peer, restarts: u64) -> Result<Status
 }
 
 /// Killed while packets fly both ways, its device is free at once: the next life has it and answers.
-fn killed_at_full_traffic_and_back(machine: &'static str) -> Result<()> {
+pub(super) fn killed_at_full_traffic_and_back(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
     let (mut guest, _) = Setup::new("echo").machine(machine).network(peer.netdev()).boot()?;
     guest.status_until("ready", is_ready)?;

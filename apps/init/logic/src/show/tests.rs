@@ -42,8 +42,8 @@ fn devices_read_well() {
     let bridge = DeviceInfo { address: 0xf8, class: 0x06_0100, ..DeviceInfo::default() };
     let expected = "\
 ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  STATE  FAULTS  STORMS  POLICY
-0000:00:02.0  1af4:1041  02.00 network     3      0  yes    reset  app2   used        9     1+0  64/10000 revoke blocked
-0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -      used        0     0+0  64/10000 revoke blocked
+0000:00:02.0  1af4:1041  02.00 network     3      0  yes    reset  app2   used        9     1+0  64/10000 revoke
+0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -      used        0     0+0  64/10000 revoke
 ";
     assert_eq!(devices(&[nic, bridge], name), expected);
     let failed = DeviceInfo { flags: DeviceInfo::HAS_FAILED | DeviceInfo::IS_MUTED, ..nic };
@@ -56,8 +56,7 @@ ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  STATE 
         [DeviceInfo::IS_RESETTING, DeviceInfo::IS_MUTED, DeviceInfo::IS_CLEAN].map(state),
         ["resetting", "muted", "clean"]
     );
-    let flags = DevicePolicy::SCRATCH;
-    assert_eq!(policy(DevicePolicy { flags, ..DevicePolicy::DEFAULT }), "64/10000 mute scratch");
+    assert_eq!(policy(DevicePolicy { flags: 0, ..DevicePolicy::DEFAULT }), "64/10000 mute");
 }
 
 #[test]

@@ -1,0 +1,144 @@
+//! From firmware's tables to running units: once, at boot.
+
+use alloc::vec::Vec;
+
+use weir_abi::page::IommuMode;
+use weir_iommu::acpi::{Dmar, Firmware, Ivrs};
+use weir_iommu::address::UnitIndex;
+use weir_iommu::amdvi::{CapabilityHeader, Setup};
+use weir_iommu::domain::DomainIds;
+use weir_iommu::unit::{ApicMode, Capabilities, Msi};
+use weir_iommu::{Error, Result, amdvi, vtd};
+use weir_kernel::pci::{ConfigSpace, Message, PciAddress};
+
+use super::hardware::{TableFrames, UnitClock, UnitRegisters};
+use super::{UNITS, Unit, Units};
+use crate::arch::apic;
+use crate::boot::acpi::Tables;
+use crate::mm::address::PhysRange;
+use crate::pci::pci;
+use crate::sync::Lock;
+use crate::{cpus, kernel_page};
+
+/// Finds the units and switches them on, everything blocked. Where that fails no device can be granted.
+/// Local APICs come into their final mode on the way.
+pub(crate) fn set_up(tables: &Tables) {
+    match firmware(tables) {
+        Ok(Some(firmware)) => match start(firmware) {
+            Ok(units) => announce(units),
+            Err(error) => refuse(error),
+        },
+        Ok(None) => {
+            log::warn!(
+                "no IOMMU (no ACPI table DMAR or IVRS): devices cannot be confined, so none is granted"
+            );
+            apic::enter_x2apic();
+        }
+        Err(error) => refuse(error),
+    }
+}
+
+fn refuse(error: Error) {
+    log::error!("IOMMU: {error}; devices cannot be confined, so none is granted");
+}
+
+fn announce(units: &Units) {
+    kernel_page::set_iommu_mode(units.mode);
+    let apic = if apic::is_x2apic() { "x2APIC" } else { "xAPIC" };
+    log::info!(
+        "IOMMU: {}, {} unit(s), interrupts remapped to {apic} ids",
+        units.mode.name(),
+        units.units.len(),
+    );
+}
+
+/// The table of the machine's units, by what firmware has and not by who made the CPU.
+fn firmware(tables: &Tables) -> Result<Option<Firmware<'static>>> {
+    if let Some(bytes) = tables.dmar() {
+        return Dmar::parse(bytes).map(|table| Some(Firmware::Dmar(table)));
+    }
+    tables.ivrs().map(|bytes| Ivrs::parse(bytes).map(Firmware::Ivrs)).transpose()
+}
+
+/// Registers of the units, which no device may claim.
+pub(crate) fn reserved(tables: &Tables) -> Vec<PhysRange> {
+    let Ok(Some(firmware)) = firmware(tables) else { return Vec::new() };
+    firmware.registers().map(|(base, bytes)| PhysRange::new(base, bytes)).collect()
+}
+
+fn start(firmware: Firmware<'static>) -> Result<&'static Units> {
+    let (mut units, mode) = match &firmware {
+        Firmware::Dmar(table) => (intel_units(table)?, IommuMode::VtdLegacy),
+        Firmware::Ivrs(table) => (amd_units(table)?, IommuMode::AmdVi),
+    };
+    let all = units.iter().map(Unit::capabilities).reduce(Capabilities::intersection);
+    let capabilities = all.ok_or(Error::Unsupported)?;
+    let apic_mode = apic_mode(&units);
+    for unit in &mut units {
+        unit.start(apic_mode)?;
+    }
+    if apic_mode == ApicMode::X2Apic {
+        apic::enter_x2apic();
+    }
+    for (index, unit) in units.iter_mut().enumerate() {
+        let message = unit.enable_fault_event(apic_mode, apic::IOMMU, cpus::apic_id(0))?;
+        if let Some(message) = message {
+            program_fault_event(&firmware, index, message);
+        }
+    }
+    let units = units.into_iter().map(Lock::new).collect();
+    let ids = Lock::new(DomainIds::new());
+    Ok(UNITS.call_once(|| Units { units, firmware, mode, capabilities, ids }))
+}
+
+/// x2APIC where CPUs and every unit have it. Interrupt remapping is on for all units, or devices are confined in part
+/// only: none is granted then.
+fn apic_mode(units: &[Unit]) -> ApicMode {
+    let can_all = units.iter().all(|unit| unit.can_remap_interrupts(ApicMode::X2Apic));
+    if apic::can_x2apic() && can_all || apic::is_x2apic() { ApicMode::X2Apic } else { ApicMode::XApic }
+}
+
+fn intel_units(table: &Dmar<'static>) -> Result<Vec<Unit>> {
+    let unit = |description: weir_iommu::acpi::UnitDescription<'_>| {
+        let index = UnitIndex::new(description.index).ok_or(Error::Unsupported)?;
+        let registers = UnitRegisters::map(description.base, description.register_bytes);
+        let bits = table.host_address_bits();
+        vtd::Unit::new(index, registers, TableFrames, UnitClock, bits).map(Unit::Vtd)
+    };
+    table.units().map(unit).collect()
+}
+
+fn amd_units(table: &Ivrs<'static>) -> Result<Vec<Unit>> {
+    use weir_iommu::acpi::ivrs::UnitDescription;
+    let unit = |description: UnitDescription<'_>| {
+        let index = UnitIndex::new(description.index).ok_or(Error::Unsupported)?;
+        let capability = pci().ecam.read(own_function(&description), description.capability_offset & 0xffc);
+        let setup = Setup::of(table, &description, CapabilityHeader::from_bits(capability));
+        let registers = UnitRegisters::map(description.base, UnitDescription::REGISTER_BYTES);
+        amdvi::Unit::new(index, registers, TableFrames, UnitClock, setup).map(Unit::AmdVi)
+    };
+    table.units().map(unit).collect()
+}
+
+fn own_function(unit: &weir_iommu::acpi::ivrs::UnitDescription<'_>) -> PciAddress {
+    let (bus, rest) = (unit.function.bus(), unit.function.device_function());
+    PciAddress::new(unit.segment, bus, rest >> 3, rest & 7)
+}
+
+/// An AMD unit sends its fault event as the message of its own PCI function. Without it the faults are found when
+/// somebody else's are.
+fn program_fault_event(firmware: &Firmware<'_>, index: usize, message: Msi) {
+    let Firmware::Ivrs(table) = firmware else { return };
+    let Some(unit) = table.units().nth(index) else { return };
+    let address = own_function(&unit);
+    let function = pci().inventory.find(address).map(|at| &pci().inventory.functions()[at]);
+    let programmed = function.ok_or(weir_kernel::pci::PciError::NotPresent).and_then(|function| {
+        let message = Message { address: message.address, data: message.data };
+        function.program_msi(&pci().ecam, message, 0)?;
+        function.set_bus_master(&pci().ecam, true)?;
+        function.set_msi(&pci().ecam, true)
+    });
+    if let Err(error) = programmed {
+        log::warn!("IOMMU {address}: it cannot announce faults: {error}");
+    }
+}
