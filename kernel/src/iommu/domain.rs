@@ -19,6 +19,7 @@ use super::hardware::TableFrames;
 use super::{Cover, UNITS, caller_error, unit, units};
 use crate::mm::address::PhysAddr;
 use crate::mm::memory::Memory;
+use crate::mm::paging;
 
 /// The domain of a process.
 pub(crate) struct Domain {
@@ -123,12 +124,11 @@ impl Domain {
         caller_error(error)
     }
 
-    /// The leaf that devices find at `iova` in tables of their own, else the first one above: what the tables say, not
-    /// what they should. `None` too where the tables are the CPU's.
+    /// The leaf that devices find at `iova`, else the first one above: what the tables say, not what they should.
     pub(crate) fn next_leaf(&self, iova: u64) -> Option<Leaf> {
         match &self.tables {
             Tables::Own(domain) => domain.next_leaf(Iova(iova)),
-            Tables::Cpu(_) => None,
+            Tables::Cpu(domain) => paging::next_leaf(PhysAddr(domain.root().0), iova).map(device_leaf),
         }
     }
 
@@ -219,6 +219,12 @@ fn mirror(
         done += run.bytes();
     }
     Ok(())
+}
+
+/// A leaf of the CPU's tables, as devices see it.
+fn device_leaf(leaf: paging::Leaf) -> Leaf {
+    let permissions = if leaf.write { Permissions::ReadWrite } else { Permissions::ReadOnly };
+    Leaf { iova: Iova(leaf.address), phys: UnitPhysAddr(leaf.to.0), bytes: leaf.bytes, permissions }
 }
 
 fn unmap(domain: &mut OwnTables<TableFrames>, address: u64, bytes: u64) -> weir_iommu::Result<()> {

@@ -332,7 +332,7 @@ impl PageTables {
 
     /// The leaf that `address`, of the lower half, lies in, else the first one above in that half.
     pub(crate) fn next_leaf(&self, address: u64) -> Option<Leaf> {
-        next_leaf_in(self.root, ROOT_LEVEL, 0, address)
+        next_leaf(self.root, address)
     }
 
     /// Frees the tree of a process. No CPU may have it loaded, and no unit may have a way to the window's table.
@@ -422,6 +422,11 @@ pub(crate) struct Leaf {
     pub(crate) bytes: u64,
     pub(crate) write: bool,
     pub(crate) execute: bool,
+}
+
+/// As [`PageTables::next_leaf`], of the tree that a device walks from `root` ([`crate::iommu::Domain`]).
+pub(crate) fn next_leaf(root: PhysAddr, address: u64) -> Option<Leaf> {
+    next_leaf_in(root, ROOT_LEVEL, 0, address)
 }
 
 /// The leaf at or above `from` in the table at `at`, whose first entry translates `base`.

@@ -3,7 +3,7 @@
 //! **Invariant: where, how and whether is what the tables say; the book only names what it should be.**
 
 use weir_abi::info::ReachInfo;
-use weir_abi::layout::{DMA_WINDOW_END, KERNEL_PAGE};
+use weir_abi::layout::KERNEL_PAGE;
 
 use super::paging::Leaf;
 use super::space::{Mapping, Space};
@@ -27,15 +27,9 @@ impl Space {
     pub(crate) fn device_reach(&self, address: u64) -> Option<ReachInfo> {
         let domain = self.domain.as_ref()?;
         join(address, |at| {
-            let (address, phys, bytes, write) = if domain.shared_root().is_some() {
-                // What leads from the shared root is the CPU's table of the window, and nothing else.
-                let leaf = self.tables.next_leaf(at).filter(|leaf| leaf.address < DMA_WINDOW_END)?;
-                (leaf.address, leaf.to.0, leaf.bytes, leaf.write)
-            } else {
-                let leaf = domain.next_leaf(at)?;
-                (leaf.iova.0, leaf.phys.0, leaf.bytes, leaf.permissions.allows_write())
-            };
-            let flags = if write { ReachInfo::WRITE } else { 0 };
+            let leaf = domain.next_leaf(at)?;
+            let flags = if leaf.permissions.allows_write() { ReachInfo::WRITE } else { 0 };
+            let (address, phys, bytes) = (leaf.iova.0, leaf.phys.0, leaf.bytes);
             Some(self.named(ReachInfo { address, phys, bytes, flags, ..ReachInfo::default() }))
         })
     }

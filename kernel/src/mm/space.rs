@@ -239,7 +239,9 @@ impl Space {
         if let Err(violation) = device_root::check_root(root, window) {
             panic!("tables of devices: {violation}");
         }
-        log::debug!("device root {root:?}: {leaves} leaves, all of them memory mapped for DMA");
+        if leaves > 0 {
+            log::debug!("device root {root:?}: {leaves} leaves, all of them memory mapped for DMA");
+        }
     }
 
     /// The frame of a page of a `Memory` in the DMA window, and whether it may be written.
@@ -325,10 +327,8 @@ impl Space {
         if let Some(domain) = self.domain.take() {
             self.is_quarantined |= domain.destroy().is_err();
         }
-        if self.is_quarantined {
-            // A unit may still walk the window's tables.
-            core::mem::forget(self.tables);
-        } else {
+        if !self.is_quarantined {
+            // Else a unit may still walk the window's tables: they stay out of use.
             self.tables.free();
         }
         while let Some(region) = self.regions.pop_first() {

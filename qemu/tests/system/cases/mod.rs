@@ -11,6 +11,7 @@ mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod topology;
 
 use anyhow::Result;
 
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         confinement::CASES,
+        topology::CASES,
         restart::CASES,
         command::CASES,
         measure::CASES,
