@@ -1,6 +1,7 @@
 //! The cases, by what they show.
 
 mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         confinement::CASES,
         topology::CASES,
         restart::CASES,
+        audit::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
