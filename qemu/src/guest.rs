@@ -34,6 +34,7 @@ pub struct Setup {
     networks: Vec<String>,
     extra: Vec<String>,
     bundle: Option<Vec<u8>>,
+    oldest_qemu: Option<u32>,
 }
 
 impl Setup {
@@ -49,6 +50,7 @@ impl Setup {
             networks: vec![],
             extra: vec![],
             bundle: None,
+            oldest_qemu: None,
         }
     }
 
@@ -82,6 +84,12 @@ impl Setup {
     pub fn with(mut self, words: &[&str]) -> Setup {
         self.extra.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// Asks for a major version of QEMU, or a newer one, for the devices that only this one has.
+    #[must_use]
+    pub fn oldest_qemu(self, major: u32) -> Setup {
+        Setup { oldest_qemu: Some(major), ..self }
     }
 
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
@@ -131,8 +139,10 @@ impl Setup {
     /// QEMU does not start.
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
+        let mut machine = Machine::named(&self.machine)?;
+        machine.oldest_qemu = machine.oldest_qemu.max(self.oldest_qemu);
         let config = Config {
-            machine: Machine::named(&self.machine)?,
+            machine,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
