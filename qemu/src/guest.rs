@@ -33,6 +33,7 @@ pub struct Setup {
     manifest: &'static str,
     networks: Vec<String>,
     extra: Vec<String>,
+    words: String,
     bundle: Option<Vec<u8>>,
     oldest_qemu: Option<u32>,
 }
@@ -49,6 +50,7 @@ impl Setup {
             manifest,
             networks: vec![],
             extra: vec![],
+            words: "check_tables=on".into(),
             bundle: None,
             oldest_qemu: None,
         }
@@ -90,6 +92,19 @@ impl Setup {
     #[must_use]
     pub fn oldest_qemu(self, major: u32) -> Setup {
         Setup { oldest_qemu: Some(major), ..self }
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Setup {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// Leaves out the checks that only tests want.
+    #[must_use]
+    pub fn unchecked(self) -> Setup {
+        Setup { words: String::new(), ..self }
     }
 
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
@@ -148,7 +163,10 @@ impl Setup {
             cpus: self.cpus,
             kernel: system.kernel.clone(),
             bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
-            append: String::new(),
+            append: match system.iommu {
+                Some(choice) => format!("{} iommu={}", self.words, choice.word()),
+                None => self.words,
+            },
             networks: self.networks,
             extra: self.extra,
         };

@@ -14,8 +14,13 @@ use crate::cases::Case;
 /// As many kills on each machine.
 const TIMES: u64 = 125;
 
-pub(super) const CASES: [(&str, Case); 3] = [
+pub(super) const CASES: [(&str, Case); 8] = [
     ("attack::killed_125_times_on_vtd_legacy", || killed("q35-vtd")),
+    ("attack::killed_125_times_on_vtd_legacy_39", || killed("q35-vtd-39")),
+    ("attack::killed_125_times_on_vtd_legacy_caching", || killed("q35-vtd-caching")),
+    ("attack::killed_125_times_on_scalable_first", || killed("q35-scalable-first")),
+    ("attack::killed_125_times_on_scalable_first_caching", || killed("q35-scalable-first-caching")),
+    ("attack::killed_125_times_on_scalable_second", || killed("q35-scalable-second")),
     ("attack::killed_125_times_on_amdvi", || killed("q35-amdvi")),
     ("attack::killed_125_times_on_amdvi_x2apic", || killed("q35-amdvi-x2apic")),
 ];
