@@ -60,8 +60,8 @@ impl<M: TableMemory> SharedDomain<M> {
     /// (a page-directory-pointer table). The caller promises of it, as long as the domain exists:
     /// - it stays where it is, and maps nothing below 2^39 but what the owner's devices may reach: no kernel memory
     ///   and no registers, and nothing in or to the interrupt address range;
-    /// - every present entry has A, every writable leaf has D, and every entry that devices may use has U/S:
-    ///   units do not write tables;
+    /// - every present entry has U/S and A, every writable leaf has D, so that no unit writes a table, and none has G,
+    ///   so that no revision has a reason to keep it longer than others;
     /// - the rules of [`Sharing`](crate::Sharing) hold, for what is in it now as for what changes later;
     /// - tables and frames taken out of it stay out of use until the flush of [`removed`](Self::removed) returned `Ok`.
     ///

@@ -154,9 +154,11 @@ impl PasidTables {
         DomainId(self.low(tables).domain())
     }
 
-    /// Sets FPD.
+    /// Sets or clears FPD in directory and entry.
     pub(super) fn mute<M: TableMemory>(self, tables: &Tables<M>, is_muted: bool) {
         tables.write128(self.table(tables), self.low(tables).with_is_muted(is_muted).into_bits());
+        tables.write64(self.directory, self.link(tables).with_is_muted(is_muted).into_bits());
+        tables.flush(self.directory, 8);
     }
 
     /// Gives the frames back. No unit may have a way to them any more.
@@ -165,8 +167,12 @@ impl PasidTables {
         tables.free(self.directory, 1);
     }
 
+    fn link<M: TableMemory>(self, tables: &Tables<M>) -> DirectoryEntry {
+        DirectoryEntry::from_bits(tables.read64(self.directory))
+    }
+
     fn table<M: TableMemory>(self, tables: &Tables<M>) -> PhysAddr {
-        PhysAddr(DirectoryEntry::from_bits(tables.read64(self.directory)).frame() << 12)
+        PhysAddr(self.link(tables).frame() << 12)
     }
 
     fn low<M: TableMemory>(self, tables: &Tables<M>) -> PasidEntryLow {

@@ -100,7 +100,7 @@ impl RootTable {
         Ok(left_over)
     }
 
-    /// Sets or clears FPD, in every entry that has one where the unit looks for it.
+    /// Sets or clears FPD, in every entry that has one: whether one of them is enough, and which, is not to be relied on.
     ///
     /// # Errors
     /// `OutOfFrames`; nothing was changed.

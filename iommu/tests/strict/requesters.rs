@@ -64,6 +64,9 @@ fn a_requester_is_in_one_domain_at_a_time() {
         assert_eq!(machine.detach(DEVICE, &mut second), Err(Error::NotAttached { requester: DEVICE }));
         assert_eq!(machine.detach(OTHER, &mut domain), Err(Error::NotAttached { requester: OTHER }));
         assert!(domain.is_attached() && !second.is_attached());
+        machine.attach(OTHER, &mut second).unwrap();
+        assert_eq!(machine.detach(OTHER, &mut domain), Err(Error::NotAttached { requester: OTHER }));
+        machine.detach(OTHER, &mut second).unwrap();
         machine.detach(DEVICE, &mut domain).unwrap();
         assert!(!domain.is_attached());
         assert_eq!(machine.detach(DEVICE, &mut domain), Err(Error::NotAttached { requester: DEVICE }));

@@ -151,7 +151,8 @@ pub(crate) fn pasid(memory: &Memory, features: Features, directory: u64) -> Resu
         assert_eq!(memory.unit_view(table + other * 8), 0, "word {other} of a PASID table");
     }
     let words = [0, 1, 2, 3, 4, 5, 6, 7].map(|word| memory.unit_view(table + word * 8));
-    let is_muted = (link | words[0]) & 2 != 0;
+    // The unkind reading: every entry on the way must ask for silence.
+    let is_muted = link & words[0] & 2 != 0;
     if words[0] & 1 == 0 {
         return Err((0x59, is_muted));
     }
@@ -258,6 +259,7 @@ fn first_stage(memory: &Memory, features: Features, table: Table, entry: u64) ->
     let is_leaf = level == 1 || entry >> 7 & 1 == 1;
     let is_writable = entry & 2 != 0;
     assert!(!is_leaf || !is_writable || entry >> 6 & 1 == 1, "the unit would have to set D in {entry:#x}");
+    assert_eq!(entry & 1 << 8, 0, "G in entry {entry:#x}");
     let mut reserved = beyond_host(features);
     if is_leaf && level > 1 {
         assert!(level == 2 || level == 3 && features.has_huge_first_stage, "leaf at level {level}");

@@ -52,7 +52,7 @@ impl State {
             })
         })?;
         let tag = Tag { domain: target.domain, stage: target.stage };
-        self.caches.in_flight.insert(InFlight { requester, tag, page: iova >> 12, is_write });
+        self.send(InFlight { requester, tag, page: iova >> 12, is_write });
         Ok(translation.phys | iova & ((1 << (12 + translation.order)) - 1))
     }
 
@@ -62,7 +62,7 @@ impl State {
             Context::Legacy(target) => Ok(target),
             Context::Scalable { directory, is_muted } => {
                 let target = self.pasid(requester, directory);
-                let mute = |mutes: bool| mutes | is_muted;
+                let mute = |mutes: bool| mutes && is_muted;
                 target
                     .map(|target| Target { is_muted: mute(target.is_muted), ..target })
                     .map_err(|(reason, mutes)| (reason, mute(mutes)))

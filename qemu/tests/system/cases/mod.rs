@@ -1,11 +1,13 @@
 //! The cases, by what they show.
 
 mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
 mod documents;
 mod echo;
+mod lifecycle;
 mod measure;
 mod modes;
 mod restart;
@@ -34,6 +36,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         confinement::CASES,
         topology::CASES,
         restart::CASES,
+        audit::CASES,
+        lifecycle::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
