@@ -44,6 +44,8 @@ enum Failure {
     NoSamples,
     #[error("the machine has no {0}")]
     NoDevice(&'static str),
+    #[error("a revoked device's registers are still there")]
+    StillThere,
     #[error("{what} did not come")]
     Silence { what: &'static str },
     #[error("the kernel refused: {0}")]

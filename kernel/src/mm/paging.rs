@@ -61,10 +61,14 @@ impl Access {
         flags
     }
 
-    /// Whether pages above 4 KiB may be used. Registers are mapped page by page, so that each page can be
-    /// redirected in place ([`PageTables::redirect`]).
-    fn allows_large(self) -> bool {
-        self.cache == Cache::WriteBack
+    /// The highest level of leaves. Registers go up to 2 MiB, which can be redirected in place
+    /// ([`PageTables::redirect`]); where a large entry has its memory type, a 4 KiB one has another bit.
+    fn highest_leaf(self) -> u8 {
+        match self.cache {
+            Cache::WriteBack => 2,
+            Cache::Uncached => 1,
+            Cache::WriteCombining => 0,
+        }
     }
 }
 
@@ -77,6 +81,40 @@ pub(crate) struct PageTables {
     root: PhysAddr,
     /// Table pages below the root.
     tables: u64,
+    blank: Option<Blank>,
+}
+
+/// What takes the place of registers: a frame of all ones, and a table whose entries all lead there, which stands in
+/// the tree as often as needed.
+#[derive(Clone, Copy)]
+struct Blank {
+    frame: PhysAddr,
+    table: PhysAddr,
+}
+
+impl Blank {
+    /// What the process writes there lands in the frame, which is its own.
+    const ACCESS: Access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
+
+    fn new() -> Result<Blank, NoFrame> {
+        let frame = ram::allocate(0).ok_or(NoFrame)?;
+        // SAFETY: the frame is ours alone and lies in the direct map.
+        unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
+        let Some(at) = ram::allocate(0) else {
+            ram::free(frame, 0);
+            return Err(NoFrame);
+        };
+        let blank = Blank { frame, table: at };
+        table(at).iter_mut().for_each(|entry| *entry = blank.entry());
+        Ok(blank)
+    }
+
+    /// The entry of one page.
+    fn entry(self) -> PageTableEntry {
+        let mut entry = PageTableEntry::new();
+        entry.set_addr(CratePhysAddr::new(self.frame.0), Blank::ACCESS.flags(false));
+        entry
+    }
 }
 
 /// Levels: 3 is the root; a leaf at level 0 is 4 KiB, at 1 2 MiB, at 2 1 GiB.
@@ -104,7 +142,7 @@ fn entry_table(entry: &PageTableEntry) -> Option<PhysAddr> {
 impl PageTables {
     /// An empty tree.
     pub(crate) fn new() -> Result<PageTables, NoFrame> {
-        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0 })
+        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0, blank: None })
     }
 
     /// A tree that shares the kernel's upper half.
@@ -121,9 +159,9 @@ impl PageTables {
         self.root
     }
 
-    /// Table pages held, the root included.
+    /// Frames held: tables, the root included, and what takes the place of registers.
     pub(crate) fn frames(&self) -> u64 {
-        self.tables + 1
+        self.tables + 1 + if self.blank.is_some() { 2 } else { 0 }
     }
 
     /// Maps `bytes` from `address` to physical memory from `frame` on, with the largest pages that fit.
@@ -151,15 +189,14 @@ impl PageTables {
 
     fn leaf_level(&self, address: u64, frame: PhysAddr, bytes: u64, access: Access) -> u8 {
         let fits = |size: u64| (address | frame.0).is_multiple_of(size) && bytes >= size;
-        if !access.allows_large() {
-            0
-        } else if features().huge_pages && fits(HUGE_PAGE_BYTES) {
+        let fitting = if features().huge_pages && fits(HUGE_PAGE_BYTES) {
             2
         } else if fits(LARGE_PAGE_BYTES) {
             1
         } else {
             0
-        }
+        };
+        access.highest_leaf().min(fitting)
     }
 
     fn map_leaf(&mut self, address: u64, frame: PhysAddr, leaf: u8, access: Access) -> Result<(), NoFrame> {
@@ -190,25 +227,36 @@ impl PageTables {
         Ok(CratePhysAddr::new(frame.0))
     }
 
-    /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
-    /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
-    pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
+    /// Gets ready for [`PageTables::redirect`], which must not depend on free memory.
+    pub(crate) fn prepare_redirect(&mut self) -> Result<(), NoFrame> {
+        if self.blank.is_none() {
+            self.blank = Some(Blank::new()?);
+        }
+        Ok(())
+    }
+
+    /// Leads every page of a mapped range to a frame of all ones. Needs no memory. The CPUs that run this tree must be
+    /// told ([`tlb::shoot_down`]) before the old frames count as out of reach. Cost: per large page a walk, per other
+    /// page a store.
+    pub(crate) fn redirect(&mut self, address: u64, bytes: u64) {
+        let Some(blank) = self.blank else { return };
+        let leaf = blank.entry();
         let (mut page, end) = (address, address + bytes);
         while page < end {
             let part_end = end.min((page / level_bytes(1) + 1) * level_bytes(1));
-            let mut at = Some(self.root);
-            for level in (1..=ROOT_LEVEL).rev() {
-                at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
-            }
-            if let Some(at) = at {
-                let mut entry = PageTableEntry::new();
-                entry.set_addr(CratePhysAddr::new(to.0), access.flags(false));
-                let pages = (part_end - page) / PAGE_BYTES;
-                table(at)
-                    .iter_mut()
-                    .skip(index(page, 0))
-                    .take(pages as usize)
-                    .for_each(|e| *e = entry.clone());
+            let directory = (2..=ROOT_LEVEL)
+                .rev()
+                .try_fold(self.root, |at, level| entry_table(&table(at)[index(page, level)]));
+            if let Some(entry) = directory.map(|at| &mut table(at)[index(page, 1)]) {
+                match entry_table(entry) {
+                    Some(pages) => {
+                        let (first, count) = (index(page, 0), (part_end - page) / PAGE_BYTES);
+                        let pages = table(pages).iter_mut().skip(first).take(count as usize);
+                        pages.for_each(|entry| *entry = leaf.clone());
+                    }
+                    // A leaf, all of which is in the range: mappings are redirected whole.
+                    None => entry.set_addr(CratePhysAddr::new(blank.table.0), table_flags()),
+                }
             }
             page = part_end;
         }
@@ -216,12 +264,16 @@ impl PageTables {
 
     /// Removes every leaf in the range, which must start and end on leaf boundaries; unmapped parts are fine.
     pub(crate) fn remove(&mut self, address: u64, bytes: u64) -> Removed {
-        let mut removed = Removed { tables: None, count: 0 };
+        let mut removed = self.nothing_removed();
         if bytes > 0 {
             remove_in(self.root, ROOT_LEVEL, address, address + bytes, &mut removed);
         }
         self.tables -= removed.count;
         removed
+    }
+
+    fn nothing_removed(&self) -> Removed {
+        Removed { tables: None, count: 0, blank: self.blank.map(|blank| blank.table) }
     }
 
     /// What `address` maps to, and whether user mode may write there.
@@ -248,10 +300,13 @@ impl PageTables {
     /// Frees the tree of a process. No CPU may have it loaded.
     pub(crate) fn free(self) {
         let lower = 256 * level_bytes(ROOT_LEVEL);
-        let mut removed = Removed { tables: None, count: 0 };
+        let mut removed = self.nothing_removed();
         remove_in(self.root, ROOT_LEVEL, 0, lower, &mut removed);
         removed.free_unused();
         ram::free(self.root, 0);
+        for frame in self.blank.into_iter().flat_map(|blank| [blank.frame, blank.table]) {
+            ram::free(frame, 0);
+        }
     }
 }
 
@@ -267,7 +322,7 @@ fn remove_in(at: PhysAddr, level: u8, start: u64, end: u64, removed: &mut Remove
     while address < end {
         let next = (address / size + 1) * size;
         let entry = &mut table(at)[index(address, level)];
-        match entry_table(entry).filter(|_| level > 0) {
+        match entry_table(entry).filter(|child| level > 0 && Some(*child) != removed.blank) {
             Some(child) => {
                 remove_in(child, level - 1, address, next.min(end), removed);
                 if table(child).iter().all(PageTableEntry::is_unused) {
@@ -318,6 +373,8 @@ pub(crate) struct Removed {
     /// Table pages that left the tree, chained through their first word, which reads as "not present".
     tables: Option<PhysAddr>,
     count: u64,
+    /// The table that stays, whose place in the tree is taken by large pages: see [`Blank`].
+    blank: Option<PhysAddr>,
 }
 
 impl Removed {

@@ -8,7 +8,7 @@ use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
-use super::address::{Direct, PhysAddr};
+use super::address::PhysAddr;
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
 use super::{ram, tlb};
@@ -39,8 +39,6 @@ pub(crate) struct Space {
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
     pub(super) domain: Option<Domain>,
-    /// What takes the place of the registers of a device that is taken away: all ones.
-    poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
     is_unconfined: bool,
     /// A unit did not confirm that a device was cut off: the frames mapped for DMA are never given back.
@@ -94,7 +92,6 @@ impl Space {
             regions: Regions::new(AREAS, limit),
             page,
             domain: None,
-            poison: None,
             is_unconfined: false,
             is_quarantined: false,
         };
@@ -118,9 +115,9 @@ impl Space {
         self.page
     }
 
-    /// Frames it takes itself: page tables, the kernel page, the poison page.
+    /// Frames it takes itself: page tables, the kernel page.
     pub(crate) fn own_frames(&self) -> u64 {
-        self.tables.frames() + (1 << kernel_page::ORDER) + u64::from(self.poison.is_some())
+        self.tables.frames() + (1 << kernel_page::ORDER)
     }
 
     /// How many mappings it has.
@@ -239,9 +236,9 @@ impl Space {
     ) -> Result<u64, Error> {
         let access = Access { write: true, execute: false, user: true, cache };
         // Taken now: taking the device away must not depend on free memory.
-        self.prepare_poison()?;
-        let address =
-            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+        self.tables.prepare_redirect()?;
+        let align = if bytes < LARGE_PAGE_BYTES { PAGE_BYTES } else { LARGE_PAGE_BYTES };
+        let address = self.regions.insert_anywhere(REGISTERS, bytes, align, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
             self.regions.remove(address);
             return Err(error.into());
@@ -270,29 +267,17 @@ impl Space {
     /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
-        let Some(frame) = self.poison else { return };
-        let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
         loop {
             let rest = from..REGISTERS.end;
             let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
-            self.tables.redirect(range.start, range.end - range.start, frame, access);
+            self.tables.redirect(range.start, range.end - range.start);
             self.regions.replace(range.start, Mapping::Poison);
             from = range.end;
         }
         tlb::shoot_down(active);
-    }
-
-    fn prepare_poison(&mut self) -> Result<(), Error> {
-        if self.poison.is_none() {
-            let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
-            // SAFETY: the frame is ours alone and lies in the direct map.
-            unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
-            self.poison = Some(frame);
-        }
-        Ok(())
     }
 
     /// Frees everything. No CPU has the tables loaded.
@@ -306,9 +291,6 @@ impl Space {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
                 core::mem::forget(region);
             }
-        }
-        if let Some(frame) = self.poison {
-            ram::free(frame, 0);
         }
         ram::free(self.page, kernel_page::ORDER);
     }

@@ -14,13 +14,13 @@ use serde::Serialize;
 
 use super::percentiles::Percentiles;
 use crate::guest::{Guest, Setup};
+use crate::machine::Machine;
 use crate::progress::Step;
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::Outcome;
 
 /// The operations, in the order of the table: the guest's name and ours.
-const ROWS: [(&str, &str); 22] = [
+const ROWS: [(&str, &str); 24] = [
     ("map_4k", "map 4 KiB"),
     ("map_2m", "map 2 MiB"),
     ("map_64m", "map 64 MiB"),
@@ -35,10 +35,12 @@ const ROWS: [(&str, &str); 22] = [
     ("revoke_steps_1_to_6_1000", "revoke, steps 1-6, 1,000 mappings"),
     ("revoke_steps_1_to_6_flr_1", "revoke, steps 1-6, before a reset, 1 mapping"),
     ("revoke_steps_1_to_6_flr_1000", "revoke, steps 1-6, before a reset, 1,000 mappings"),
+    ("revoke_steps_1_to_6_large", "revoke, steps 1-6, 64 MiB of registers"),
     ("revoke_1", "revoke, the call, no reset, 1 mapping"),
     ("revoke_1000", "revoke, the call, no reset, 1,000 mappings"),
     ("revoke_flr_1", "revoke, the call, reset, 1 mapping"),
     ("revoke_flr_1000", "revoke, the call, reset, 1,000 mappings"),
+    ("revoke_large", "revoke, the call, 64 MiB of registers"),
     ("interrupt_to_poll", "interrupt to an owner that polls"),
     ("interrupt_to_wake", "interrupt to an owner that sleeps"),
     ("fault_to_poll", "blocked access to an owner that polls"),
@@ -51,10 +53,12 @@ const QUICK_SAMPLES: usize = 3;
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 /// What the guest grants and revokes.
-const DEVICES: [&str; 6] = [
+const DEVICES: [&str; 8] = [
     "-device",
     // Without a reset, on the root bus; it reaches every address.
     "edu,addr=0x10,dma_mask=0xffffffffffffffff",
+    "-device",
+    "pci-testdev,addr=0x11,membar=64M",
     "-device",
     "pcie-root-port,id=resettable,bus=pcie.0,chassis=20,slot=20",
     "-device",
@@ -113,23 +117,41 @@ pub fn run(machines: &[String], is_quick: bool, json: Option<File>) -> Result<Ex
 /// # Errors
 /// As [`run`].
 pub fn measure(name: &str, samples: usize) -> Result<Control> {
-    let files = [("samples", samples.to_string().into_bytes())];
-    let system = System::alone(&format!("control-{samples}"), "control", &files)?;
-    let counted = Measured::take("counting instructions", setup(name).counting_instructions(), &system)?;
-    ensure!(counted.counts_instructions(), "this QEMU does not make an instruction a tick");
+    let system = build(samples)?;
+    let counted = count_on(name, samples, &system)?;
     let timed = Measured::take("taking the time", setup(name), &system)?;
-    let rows = ROWS.iter().map(|(operation, words)| {
-        let instructions = counted.percentiles(operation, samples)?;
+    let rows = ROWS.iter().zip(counted).map(|((operation, words), instructions)| {
         let ns = timed.percentiles_ns(operation, samples)?;
         Ok(Row { operation, words, instructions, ns })
     });
     Ok(Control {
         machine: name.into(),
         iommu: timed.iommu.clone(),
-        qemu: tools::qemu(Series::Any)?.version.to_string(),
+        qemu: Machine::named(name)?.qemu()?.version.to_string(),
         samples,
         rows: rows.collect::<Result<_>>()?,
     })
+}
+
+/// Counts instructions only, on the machine `name`: what each operation took, by the guest's name for it.
+///
+/// # Errors
+/// As [`run`].
+pub fn count(name: &str, samples: usize) -> Result<Vec<(&'static str, Percentiles)>> {
+    let counted = count_on(name, samples, &build(samples)?)?;
+    Ok(ROWS.iter().map(|(operation, _)| *operation).zip(counted).collect())
+}
+
+/// In the order of [`ROWS`].
+fn count_on(name: &str, samples: usize, system: &System) -> Result<Vec<Percentiles>> {
+    let counted = Measured::take("counting instructions", setup(name).counting_instructions(), system)?;
+    ensure!(counted.counts_instructions(), "this QEMU does not make an instruction a tick");
+    ROWS.iter().map(|(operation, _)| counted.percentiles(operation, samples)).collect()
+}
+
+fn build(samples: usize) -> Result<System> {
+    let files = [("samples", samples.to_string().into_bytes())];
+    System::alone(&format!("control-{samples}"), "control", &files)
 }
 
 /// One CPU, so that nobody else's instructions are counted.

@@ -1,0 +1,41 @@
+//! What the control path costs, as counts: a quick form of `weir measure control`.
+
+use anyhow::{Context, Result, ensure};
+use weir_runner::measure::control;
+
+use super::Case;
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("control::counts_stay_within_budget", || counts_stay_within_budget("q35-vtd", &VTD)),
+    ("control::counts_stay_within_budget_behind_amdvi", || counts_stay_within_budget("q35-amdvi-x2apic", &AMDVI)),
+];
+
+/// Each operation is performed so often.
+const SAMPLES: usize = 5;
+
+/// What no revocation may exceed, whatever is mapped (steps 1-6: until the device is harmless).
+const REVOCATION_LIMIT: u64 = 20_000;
+/// What mapping one large page may not exceed.
+const LARGE_PAGE_LIMIT: u64 = 3_000;
+
+/// Instructions that half of the samples may not exceed: what was measured, and a tenth more.
+type Budget = [(&'static str, u64); 0];
+const VTD: Budget = [];
+const AMDVI: Budget = [];
+
+fn counts_stay_within_budget(machine: &str, budget: &Budget) -> Result<()> {
+    let counted = control::count(machine, SAMPLES)?;
+    for (operation, limit) in budget {
+        let (_, took) = counted.iter().find(|(name, _)| name == operation).context("an operation of the table")?;
+        ensure!(took.p50 <= *limit, "{operation}: {} instructions, the budget is {limit}", took.p50);
+    }
+    for (operation, took) in counted {
+        if operation.starts_with("revoke_steps") {
+            ensure!(took.max < REVOCATION_LIMIT, "{operation}: {} instructions", took.max);
+        }
+        if operation == "map_2m" {
+            ensure!(took.max < LARGE_PAGE_LIMIT, "{operation}: {} instructions", took.max);
+        }
+    }
+    Ok(())
+}
