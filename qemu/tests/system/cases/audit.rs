@@ -58,7 +58,7 @@ fn two_owners_are_disjoint_behind_amdvi() -> Result<()> {
 
 /// Each has its own device: registers, an interrupt where it sleeps, memory that the device reaches.
 fn two_owners(machine: &str) -> Result<()> {
-    let manifest = "qemu/tests/manifests/two-owners.toml";
+    let manifest = "qemu/tests/manifests/two-nics.toml";
     let (text, _) = disjoint(&[manifest, "--cpus", "3", "--machine", machine, "--networks", "2"])?;
     for (owner, device) in [("whole", "0000:01:00.0"), ("sharing", "0000:02:00.0")] {
         let has = |what: &str, place: &str| {

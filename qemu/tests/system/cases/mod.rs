@@ -12,6 +12,7 @@ mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod topology;
 
 use anyhow::Result;
 
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         confinement::CASES,
+        topology::CASES,
         restart::CASES,
         audit::CASES,
         command::CASES,
