@@ -10,6 +10,7 @@
 //! shares the tables finds them final.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::PhysAddr as CratePhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -107,15 +108,24 @@ impl Blank {
 
     fn new() -> Result<Blank, NoFrame> {
         let frame = ram::allocate(0).ok_or(NoFrame)?;
-        // SAFETY: the frame is ours alone and lies in the direct map.
-        unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
         let Some(at) = ram::allocate(0) else {
             ram::free(frame, 0);
             return Err(NoFrame);
         };
         let blank = Blank { frame, table: at };
+        blank.fill();
         table(at).iter_mut().for_each(|entry| *entry = blank.entry());
         Ok(blank)
+    }
+
+    /// Writes the ones.
+    fn fill(self) {
+        let words = self.frame.direct().cast::<AtomicU64>();
+        for at in 0..PAGE_BYTES as usize / size_of::<AtomicU64>() {
+            // SAFETY: a word of a whole frame, which lies in the direct map; the process may write it, too, and so it is
+            // an atomic.
+            unsafe { &*words.add(at) }.store(u64::MAX, Ordering::Relaxed);
+        }
     }
 
     /// The entry of one page.
@@ -296,6 +306,11 @@ impl PageTables {
             self.blank = Some(Blank::new()?);
         }
         Ok(())
+    }
+
+    /// Makes what takes the place of registers all ones again.
+    pub(crate) fn fill_blank(&self) {
+        self.blank.iter().for_each(|blank| blank.fill());
     }
 
     /// Leads every page of a mapped range to a frame of all ones. Needs no memory. The CPUs that run this tree must be

@@ -3,6 +3,8 @@
 //! **Invariant: a range is in the book, in the CPU's tables and (if for DMA) in the devices' tables, or in none
 //! of them**; and memory is given back only after both have forgotten it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
@@ -169,6 +171,7 @@ impl Space {
         let confirm = || domain.map_or(Ok(()), |domain| forget(domain, address, bytes));
         self.tables.remove(address, bytes).flush(active, confirm).inspect_err(|error| {
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            quarantine(bytes);
             core::mem::forget(mapping);
         })
     }
@@ -294,6 +297,8 @@ impl Space {
     /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
+        // Again, since the process may have written to what it saw when it lost another device.
+        self.tables.fill_blank();
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
         loop {
@@ -319,9 +324,20 @@ impl Space {
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
+                quarantine(region.bytes());
                 core::mem::forget(region);
             }
         }
         ram::free(self.page, kernel_page::ORDER);
     }
+}
+static QUARANTINED: AtomicU64 = AtomicU64::new(0);
+
+fn quarantine(bytes: u64) {
+    QUARANTINED.fetch_add(bytes / PAGE_BYTES, Ordering::Relaxed);
+}
+
+/// Frames that are out of use for ever.
+pub(crate) fn quarantined_frames() -> u64 {
+    QUARANTINED.load(Ordering::Relaxed)
 }

@@ -8,6 +8,7 @@ mod confinement;
 mod control;
 mod documents;
 mod echo;
+mod lifecycle;
 mod measure;
 mod modes;
 mod restart;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         topology::CASES,
         restart::CASES,
         audit::CASES,
+        lifecycle::CASES,
         command::CASES,
         measure::CASES,
         control::CASES,
