@@ -33,6 +33,7 @@ pub struct Setup {
     manifest: &'static str,
     networks: Vec<String>,
     extra: Vec<String>,
+    words: String,
     bundle: Option<Vec<u8>>,
 }
 
@@ -48,6 +49,7 @@ impl Setup {
             manifest,
             networks: vec![],
             extra: vec![],
+            words: "check_tables=on".into(),
             bundle: None,
         }
     }
@@ -82,6 +84,19 @@ impl Setup {
     pub fn with(mut self, words: &[&str]) -> Setup {
         self.extra.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Setup {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// Leaves out the checks that only tests want.
+    #[must_use]
+    pub fn unchecked(self) -> Setup {
+        Setup { words: String::new(), ..self }
     }
 
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
@@ -138,7 +153,10 @@ impl Setup {
             cpus: self.cpus,
             kernel: system.kernel.clone(),
             bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
-            append: String::new(),
+            append: match system.iommu {
+                Some(choice) => format!("{} iommu={}", self.words, choice.word()),
+                None => self.words,
+            },
             networks: self.networks,
             extra: self.extra,
         };

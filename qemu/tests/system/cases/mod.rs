@@ -1,6 +1,7 @@
 //! The cases, by what they show.
 
 mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
@@ -11,6 +12,7 @@ mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod topology;
 
 use anyhow::Result;
 
@@ -31,7 +33,9 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         confinement::CASES,
+        topology::CASES,
         restart::CASES,
+        audit::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
