@@ -28,12 +28,23 @@ pub(crate) struct App {
     backoff: Backoff,
     /// When it is to be started again.
     due_ns: Option<u64>,
+    /// It is to be started as soon as its devices are reset.
+    awaits_devices: bool,
 }
 
 impl App {
     pub(crate) fn new(manifest: manifest::App) -> App {
         let (earlier, backoff) = (Counters::default(), Backoff::default());
-        App { manifest, life: None, last: None, restarts: 0, earlier, backoff, due_ns: None }
+        App {
+            manifest,
+            life: None,
+            last: None,
+            restarts: 0,
+            earlier,
+            backoff,
+            due_ns: None,
+            awaits_devices: false,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -48,8 +59,19 @@ impl App {
         self.life.as_ref()
     }
 
+    /// It is to be started as soon as its devices are reset.
+    pub(crate) fn await_devices(&mut self) {
+        self.awaits_devices = true;
+    }
+
+    /// Whether that is so.
+    pub(crate) fn awaits_devices(&self) -> bool {
+        self.awaits_devices
+    }
+
     /// Begins a life, or records that it was refused.
     pub(crate) fn begin(&mut self, life: Option<Life>) {
+        self.awaits_devices = false;
         if life.is_none() {
             self.last = Some(Ending::Refused);
         }
@@ -75,6 +97,7 @@ impl App {
     pub(crate) fn start_now(&mut self) {
         self.backoff = Backoff::default();
         self.due_ns = Some(0);
+        self.awaits_devices = false;
     }
 
     /// Buries a life that has ended and, unless `is_wanted` (the console ended it), says what follows.
@@ -110,7 +133,7 @@ impl App {
 
     /// Whether it has ended for good.
     pub(crate) fn is_done(&self) -> bool {
-        self.life.is_none() && self.due_ns.is_none()
+        self.life.is_none() && self.due_ns.is_none() && !self.awaits_devices
     }
 
     /// Its counters over all its lives.
@@ -126,6 +149,7 @@ impl App {
             (Some(_), _, _) => ("running", 0),
             (None, Some(_), Some(ending)) => ("waiting", ending.state().1),
             (None, _, None) => ("waiting", 0),
+            (None, None, Some(ending)) if self.awaits_devices => ("waiting", ending.state().1),
             (None, None, Some(ending)) => ending.state(),
         };
         let is_ready = self.life.as_ref().is_some_and(|life| life.stats.ready.load(Ordering::Acquire) == 1);

@@ -39,3 +39,4 @@ pub use error::PciError;
 pub use function::{Function, Header};
 pub use interrupt::{Message, MsixState, MsixTable, TableRegisters};
 pub use pci_types::PciAddress;
+pub use reset::{PendingReset, Progress};

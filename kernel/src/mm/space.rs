@@ -3,6 +3,8 @@
 //! **Invariant: a range is in the book, in the CPU's tables and (if for DMA) in the devices' tables, or in none
 //! of them**; and memory is given back only after both have forgotten it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
@@ -172,6 +174,7 @@ impl Space {
         let confirm = || domain.map_or(Ok(()), |domain| forget(domain, address, bytes));
         self.tables.remove(address, bytes).flush(active, confirm).inspect_err(|error| {
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            quarantine(bytes);
             core::mem::forget(mapping);
         })
     }
@@ -298,6 +301,8 @@ impl Space {
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
         let Some(frame) = self.poison else { return };
+        // Again, since the process may have written to it when it lost another device.
+        fill_with_ones(frame);
         let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
@@ -315,8 +320,6 @@ impl Space {
     fn prepare_poison(&mut self) -> Result<(), Error> {
         if self.poison.is_none() {
             let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
-            // SAFETY: the frame is ours alone and lies in the direct map.
-            unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
             self.poison = Some(frame);
         }
         Ok(())
@@ -334,6 +337,7 @@ impl Space {
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
+                quarantine(region.bytes());
                 core::mem::forget(region);
             }
         }
@@ -342,4 +346,24 @@ impl Space {
         }
         ram::free(self.page, kernel_page::ORDER);
     }
+}
+
+fn fill_with_ones(frame: PhysAddr) {
+    let words = frame.direct().cast::<AtomicU64>();
+    for at in 0..PAGE_BYTES as usize / size_of::<AtomicU64>() {
+        // SAFETY: a word of a whole frame, which lies in the direct map; the process may write it, too, and so it is
+        // an atomic.
+        unsafe { &*words.add(at) }.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
+static QUARANTINED: AtomicU64 = AtomicU64::new(0);
+
+fn quarantine(bytes: u64) {
+    QUARANTINED.fetch_add(bytes / PAGE_BYTES, Ordering::Relaxed);
+}
+
+/// Frames that are out of use for ever.
+pub(crate) fn quarantined_frames() -> u64 {
+    QUARANTINED.load(Ordering::Relaxed)
 }

@@ -3,15 +3,15 @@
 //! **Invariant: a function masters the bus only while it has an owner, and then reaches only what its owner
 //! mapped for DMA** (unless the supervisor asked for an unconfined grant, which is said everywhere).
 //!
-//! Reading order: here (the list) · [`grant`] (giving and taking) · [`view`] (using) · [`message`] (interrupts) ·
-//! [`fault`] (blocked accesses).
+//! Reading order: here (the list) · [`grant`] (giving and taking) · [`reset`] (between owners) · [`view`] (using) ·
+//! [`message`] (interrupts) · [`fault`] (blocked accesses) · [`storm`] (too many of either).
 
 mod fault;
 mod grant;
 mod message;
+mod reset;
+mod storm;
 mod view;
-
-use core::sync::atomic::AtomicU64;
 
 use alloc::vec::Vec;
 use spin::Once;
@@ -26,9 +26,12 @@ use super::event::Event;
 use super::process::Process;
 use crate::iommu::{self, Cover};
 use crate::pci::{self, pci};
+use crate::sched;
 use crate::sync::Lock;
 pub(crate) use fault::deliver as deliver_fault;
 use message::{Bound, Registers};
+use reset::Condition;
+use storm::Oversight;
 
 /// A function and who owns it.
 pub(crate) struct Device {
@@ -36,11 +39,10 @@ pub(crate) struct Device {
     /// How it is confined, or why it may be granted unconfined at most.
     cover: Result<Cover, Refusal>,
     msix: Option<MsixTable<Registers>>,
-    /// Blocked accesses so far.
-    faults: AtomicU64,
-    /// Held while the function changes hands, reset included; never by who only uses it.
-    change: Lock<()>,
+    /// Held while the function changes hands; never by who only uses it.
+    change: Lock<Condition>,
     owner: Lock<Option<Owner>>,
+    oversight: Lock<Oversight>,
 }
 
 /// The current grant.
@@ -57,6 +59,18 @@ struct Owner {
     last_fault: Option<FaultRecord>,
     /// Faults of this grant that were written to the log.
     faults_logged: u32,
+    /// The owner asked for a reset, which is under way.
+    is_resetting: bool,
+}
+
+impl Owner {
+    /// Tells the owner that something happened.
+    fn tell(&self) {
+        if let Some(event) = &self.watcher {
+            // An owner that is ending needs no telling.
+            let _ = event.signal();
+        }
+    }
 }
 
 /// A handle's view of a device: the supervisor's, or that of one grant.
@@ -76,9 +90,9 @@ pub(crate) fn set_up() {
         index,
         cover: iommu::cover(function),
         msix: Registers::map(function),
-        faults: AtomicU64::new(0),
-        change: Lock::new(()),
+        change: Lock::new(Condition::Used),
         owner: Lock::new(None),
+        oversight: Lock::new(Oversight::new()),
     };
     DEVICES.call_once(|| functions.iter().enumerate().map(device).collect());
 }
@@ -106,11 +120,22 @@ pub(crate) fn owned_by(process: &Process) -> u32 {
 pub(crate) fn revoke_all(process: &Ref<Process>) {
     for device in devices() {
         // An assignment under way ends first; then it is seen here, or has seen that the process has ended.
-        let _change = device.change.lock();
+        let mut condition = device.change.lock();
         if device.is_owned_by(process) {
             // It is owned: just seen.
-            let _ = device.take_away();
+            let _ = device.take_away(&mut condition);
         }
+    }
+}
+
+/// Does what has become due: resets that go on, storms whose window is over.
+pub(crate) fn work() {
+    let due = devices().iter().flat_map(|device| {
+        let reset = device.advance(&mut device.change.lock());
+        reset.into_iter().chain(device.end_storms())
+    });
+    if let Some(due_ns) = due.min() {
+        sched::set_alarm(due_ns);
     }
 }
 

@@ -23,6 +23,13 @@ pub enum Command {
     Kill(String),
     /// Takes a device, by its address, away from its owner.
     Revoke(String),
+    /// Takes a device from whoever has it and gives it to a running application.
+    HandOver {
+        /// Its address.
+        device: String,
+        /// Who gets it.
+        app: String,
+    },
     /// The last lines of the system log.
     Log(usize),
     /// The last events of one CPU or of all.
@@ -53,7 +60,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 15] = [
+pub const HELP: [(&str, &str); 16] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -62,6 +69,7 @@ pub const HELP: [(&str, &str); 15] = [
     ("restart APP", "end an application and start it again"),
     ("kill APP", "end an application; its policy says what follows"),
     ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
+    ("handover DEVICE APP", "give a device to a running application"),
     ("log [LINES]", "the end of the system log"),
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
@@ -99,6 +107,12 @@ impl Command {
             "restart" => one("restart APP").map(Command::Restart),
             "kill" => one("kill APP").map(Command::Kill),
             "revoke" => one("revoke DEVICE").map(Command::Revoke),
+            "handover" => match (first, second, words.next()) {
+                (Some(device), Some(app), None) => {
+                    Ok(Command::HandOver { device: device.into(), app: app.into() })
+                }
+                _ => Err(usage("handover DEVICE APP")),
+            },
             "log" if second.is_none() => {
                 number(first, "log [LINES]").map(|lines| Command::Log(lines.unwrap_or(LOG_LINES)))
             }
@@ -135,6 +149,8 @@ mod tests {
         assert_eq!(Command::parse("trace"), Ok(Command::Trace(None)));
         assert_eq!(Command::parse("grants"), Ok(Command::Grants(None)));
         assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
+        let hand_over = Command::HandOver { device: "01:00.0".into(), app: "echo".into() };
+        assert_eq!(Command::parse("handover 01:00.0 echo"), Ok(hand_over));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
 
@@ -145,6 +161,8 @@ mod tests {
         assert_eq!(text("PS"), "unknown command `PS`; try `help`");
         assert_eq!(text("kill"), "usage: kill APP");
         assert_eq!(text("kill a b"), "usage: kill APP");
+        assert_eq!(text("handover 01:00.0"), "usage: handover DEVICE APP");
+        assert_eq!(text("handover a b c"), "usage: handover DEVICE APP");
         assert_eq!(text("log many"), "usage: log [LINES]");
         assert_eq!(text("trace -1"), "usage: trace [CPU]");
         assert_eq!(text("ps -ef"), "usage: ps");

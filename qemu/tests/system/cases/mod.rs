@@ -7,6 +7,7 @@ mod command;
 mod confinement;
 mod documents;
 mod echo;
+mod lifecycle;
 mod measure;
 mod modes;
 mod restart;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         topology::CASES,
         restart::CASES,
         audit::CASES,
+        lifecycle::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
