@@ -167,7 +167,7 @@ fn copy_workspace(folder: &Path) -> std::io::Result<()> {
     copy(&crate_folder().join("src"), &copied.join("src"))?;
     copy(&crate_folder().join("tests"), &copied.join("tests"))?;
     let manifest = fs::read_to_string(crate_folder().join("Cargo.toml"))?;
-    fs::write(copied.join("Cargo.toml"), manifest.replacen("\"weir-iommu\"", &format!("{PACKAGE:?}"), 1))?;
+    fs::write(copied.join("Cargo.toml"), manifest_of_copy(&manifest))?;
     let workspace = fs::read_to_string(from.join("Cargo.toml"))?;
     let alone = workspace.lines().filter_map(|line| match line {
         line if line.starts_with("members") => Some("members = [\"iommu\"]"),
@@ -179,6 +179,14 @@ fn copy_workspace(folder: &Path) -> std::io::Result<()> {
     fs::write(folder.join("Cargo.toml"), alone.join("\n"))?;
     fs::copy(from.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     Ok(())
+}
+
+/// Without the test programs that judge no mutant, and the crate that only those need.
+fn manifest_of_copy(manifest: &str) -> String {
+    let paragraphs = manifest.split("\n\n").filter(|paragraph| !paragraph.contains("[[test]]"));
+    let lines = paragraphs.flat_map(|paragraph| paragraph.lines().chain([""]));
+    let kept: Vec<_> = lines.filter(|line| !line.starts_with("libtest-mimic")).collect();
+    kept.join("\n").replacen("\"weir-iommu\"", &format!("{PACKAGE:?}"), 1)
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
