@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A mutant that makes a wait endless hangs its tests; more than any test takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
+/// More than any test takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
 /// The copy's name.
 const PACKAGE: &str = "weir-iommu-mutant";
 /// Quick to build rather than to run: a mutant is built once, and mostly for one short test.
@@ -38,12 +38,12 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// Killed by the test that must fail, or hanging, which fails it too.
+    /// Killed by the test that must fail. One that does not end is no verdict: it may be slow.
     pub(crate) fn judge(&self, mutant: &Mutant) -> Result<(), String> {
         match self {
             Verdict::Killed(tests) if tests.iter().any(|test| test == mutant.test.1) => Ok(()),
             Verdict::Killed(tests) => Err(format!("killed, but not by {}: by {tests:?}", mutant.test.1)),
-            Verdict::Hung => Ok(()),
+            Verdict::Hung => Err("its tests do not end".to_owned()),
             Verdict::Survived => Err("survived".to_owned()),
         }
     }

@@ -155,7 +155,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "tables freed before the confirmation",
         "child.into_iter().for_each(|child| dead.push(&self.tables, child));",
         "child.into_iter().for_each(|child| self.tables.free(child, 1));",
-        ("strict", "domains::agrees_with_a_plain_map"),
+        ("strict", "domains::unconfirmed_frames_stay_out_of_use"),
     )
     .in_sample(),
     mutant(

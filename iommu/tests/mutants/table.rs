@@ -13,7 +13,7 @@ pub(crate) fn add_line(table: &Path, mutant: &Mutant, verdict: &Verdict) -> Resu
             let judge = tests.iter().find(|test| *test == mutant.test.1).or(tests.first());
             format!("`{}`", judge.map_or("", String::as_str))
         }
-        Verdict::Hung => format!("`{}`, which does not end", mutant.test.1),
+        Verdict::Hung => "does not end".to_owned(),
         Verdict::Survived => "**nothing**".to_owned(),
     };
     let line = format!("| `{}` | {} | {outcome} |\n", mutant.file, mutant.what);

@@ -185,6 +185,7 @@ impl Clock for Model {
     fn now_us(&self) -> u64 {
         let mut state = self.0.borrow_mut();
         state.now_us += 10;
+        assert!(state.now_us < 1_000_000_000, "a wait without a limit");
         state.now_us
     }
 
