@@ -11,7 +11,7 @@
 //! Knows nothing of the kernel: it reaches registers, table memory and time through the three small traits of
 //! [`environment`], so the same code runs in the kernel, in host tests and against QEMU's model.
 //! It does not decide who owns what, does not parse PCI, does not enable bus mastering, and never uses
-//! pass-through, ATS or PASIDs. Written to the Intel VT-d specification, revision 5.10 (D51397-018), legacy mode, and to
+//! pass-through, ATS or PASIDs. Written to the Intel VT-d specification, revision 5.10 (D51397-018), and to
 //! the AMD IOMMU specification, 48882, revision 3.x.
 #![no_std]
 
@@ -31,4 +31,5 @@ mod tables;
 pub mod unit;
 pub mod vtd;
 
+pub use capabilities::{Capabilities, Mode, Sharing};
 pub use error::{Blame, Error, Result, Wait};

@@ -5,8 +5,8 @@
 //! An enumeration and not a trait: a machine's units are known at boot, and every call is a system call's business.
 
 use crate::address::RequesterId;
-pub use crate::capabilities::Capabilities;
-use crate::domain::{Domain, Invalidation};
+pub use crate::capabilities::{Capabilities, Mode, Sharing};
+use crate::domain::{AnyDomain, Invalidation};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result};
 pub use crate::fault::{Drained, Fault, FaultKind, FaultReason};
@@ -51,19 +51,23 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         either!(self, unit => unit.can_remap_interrupts(mode))
     }
 
-    /// Switches DMA and interrupt remapping on, everybody and everything blocked, in the order this make needs.
+    /// Switches DMA remapping on in `mode`, and interrupt remapping for local APICs in `apic_mode`: everybody and
+    /// everything is blocked. In the order this make needs.
     ///
     /// # Errors
-    /// `NoInterruptRemapping` and `AlreadyEnabled`: DMA may be blocked already, which is safe. `OutOfFrames`, `Timeout`,
-    /// `QueueError`, `CommandError`, `Isolated`.
-    pub fn start(&mut self, mode: ApicMode) -> Result<()> {
+    /// `Unsupported` (the mode is not offered): nothing was changed. `NoInterruptRemapping` and `AlreadyEnabled`: DMA may
+    /// be blocked already, which is safe. `OutOfFrames`, `Timeout`, `QueueError`, `CommandError`, `Isolated`.
+    pub fn start(&mut self, mode: Mode, apic_mode: ApicMode) -> Result<()> {
+        if !self.capabilities().offers(mode) {
+            return Err(Error::Unsupported);
+        }
         match self {
             Unit::Vtd(unit) => {
-                unit.enable_translation()?;
-                unit.enable_interrupt_remapping(mode)
+                unit.enable_translation(mode)?;
+                unit.enable_interrupt_remapping(apic_mode)
             }
             Unit::AmdVi(unit) => {
-                unit.enable_interrupt_remapping(mode)?;
+                unit.enable_interrupt_remapping(apic_mode)?;
                 unit.enable_translation()
             }
         }
@@ -85,7 +89,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `AlreadyAttached`, `IncompatibleDomain`, `OutOfFrames`: nothing was changed. Else the unit broke down.
-    pub fn attach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn attach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
         either!(self, unit => unit.attach(requester, domain))
     }
 
@@ -93,7 +97,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `NotAttached`: nothing was changed. Else the unit broke down, and the domain stays attached.
-    pub fn detach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn detach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
         either!(self, unit => unit.detach(requester, domain))
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_abi::choice::IommuChoice;
 
 /// Weir: an operating system in which a device driver is a library inside the application that owns the
 /// device.
@@ -76,9 +77,13 @@ pub struct RunOptions {
     /// Which system, and how it is built
     #[command(flatten)]
     pub system: SystemOptions,
-    /// Machine, a file of qemu/machines
-    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
-    pub machine: String,
+    /// Machine, a file of qemu/machines (default: one that has the mode asked for, else q35-vtd)
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
+    /// How the kernel confines devices, in place of the manifest's `iommu`: met or refused. One of auto, legacy,
+    /// scalable-second, scalable-first, amd
+    #[arg(long, value_name = "MODE", value_parser = iommu_choice)]
+    pub iommu: Option<IommuChoice>,
     /// Memory of the machine, such as 512M or 8G
     #[arg(long, default_value = "512M", value_name = "SIZE")]
     pub memory: String,
@@ -100,6 +105,10 @@ pub struct RunOptions {
     /// Wait for a debugger before the first instruction
     #[arg(long)]
     pub gdb: bool,
+}
+
+fn iommu_choice(word: &str) -> Result<IommuChoice, String> {
+    IommuChoice::from_word(word).ok_or_else(|| format!("the modes are {}", IommuChoice::LIST))
 }
 
 /// Options of `weir test`.

@@ -33,7 +33,9 @@ pub struct Setup {
     manifest: &'static str,
     networks: Vec<String>,
     extra: Vec<String>,
+    words: String,
     bundle: Option<Vec<u8>>,
+    oldest_qemu: Option<u32>,
 }
 
 impl Setup {
@@ -48,7 +50,9 @@ impl Setup {
             manifest,
             networks: vec![],
             extra: vec![],
+            words: "check_tables=on".into(),
             bundle: None,
+            oldest_qemu: None,
         }
     }
 
@@ -82,6 +86,25 @@ impl Setup {
     pub fn with(mut self, words: &[&str]) -> Setup {
         self.extra.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// Asks for a major version of QEMU, or a newer one, for the devices that only this one has.
+    #[must_use]
+    pub fn oldest_qemu(self, major: u32) -> Setup {
+        Setup { oldest_qemu: Some(major), ..self }
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Setup {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// Leaves out the checks that only tests want.
+    #[must_use]
+    pub fn unchecked(self) -> Setup {
+        Setup { words: String::new(), ..self }
     }
 
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
@@ -131,14 +154,19 @@ impl Setup {
     /// QEMU does not start.
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
+        let mut machine = Machine::named(&self.machine)?;
+        machine.oldest_qemu = machine.oldest_qemu.max(self.oldest_qemu);
         let config = Config {
-            machine: Machine::named(&self.machine)?,
+            machine,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
             kernel: system.kernel.clone(),
             bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
-            append: String::new(),
+            append: match system.iommu {
+                Some(choice) => format!("{} iommu={}", self.words, choice.word()),
+                None => self.words,
+            },
             networks: self.networks,
             extra: self.extra,
         };

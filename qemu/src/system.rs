@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use weir_abi::choice::IommuChoice;
 
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
@@ -18,6 +19,8 @@ pub struct System {
     pub bundle: PathBuf,
     /// The applications: name and ELF file, with symbols.
     pub programs: Vec<(String, PathBuf)>,
+    /// How the kernel is to confine devices, where the manifest says.
+    pub iommu: Option<IommuChoice>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
 }
@@ -58,7 +61,7 @@ impl System {
         let name = path.file_stem().unwrap_or_default().display();
         let name = format!("{name}-{cpus}-{}", profile.word());
         let bundle = keep(&name, &bundle::write(&contents)?)?;
-        Ok(System { kernel, bundle, programs, notices: checked.notices })
+        Ok(System { kernel, bundle, programs, iommu: checked.iommu, notices: checked.notices })
     }
 
     /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`
@@ -76,7 +79,7 @@ impl System {
         contents.extend(files.iter().cloned());
         let bundle = keep(name, &bundle::write(&contents)?)?;
         let programs = vec![(weir_abi::bundle::INIT.to_owned(), file)];
-        Ok(System { kernel, bundle, programs, notices: vec![] })
+        Ok(System { kernel, bundle, programs, iommu: None, notices: vec![] })
     }
 }
 

@@ -48,10 +48,11 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let link = Link::open(env.device("link")?)?;
     let mut places = Places::default();
     let mut rogues = Rogues::open(&mut env)?;
+    // Whoever sees it ready may give an order at once.
+    let mut number = link.number();
     let stats = env.stats()?;
     stats.ready.store(1, core::sync::atomic::Ordering::Release);
     log!("waiting for orders");
-    let mut number = link.number();
     loop {
         let order = link.next_order(&mut number)?;
         let answer = obey(&order, &link, &mut places, &mut rogues);

@@ -20,11 +20,11 @@ mod walk;
 
 use memory::Memory;
 use model::{Kind, Model};
-use weir_iommu::Result;
 use weir_iommu::acpi::ivrs::UnitFlags;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
 use weir_iommu::amdvi::{CapabilityHeader, Setup, Unit};
 use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
+use weir_iommu::{Mode, Result};
 
 /// The library's unit on top of a model.
 pub(crate) type TestUnit = Unit<Model, Memory, Model>;
@@ -60,7 +60,7 @@ impl Machine {
     }
 
     pub(crate) fn domain(&mut self) -> Domain<Memory> {
-        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), 39).unwrap()
+        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), Mode::AmdVi, 39).unwrap()
     }
 
     pub(crate) fn map(&mut self, domain: &mut Domain<Memory>, iova: u64, phys: u64, bytes: u64) {

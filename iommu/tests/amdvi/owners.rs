@@ -4,12 +4,13 @@ use super::attacks::{Refusal, Tally, Wall, play};
 use super::memory::Memory;
 use super::model::OLD;
 use super::{Kind, Machine, kinds};
-use weir_iommu::Result;
 use weir_iommu::address::RequesterId;
 use weir_iommu::amdvi::{ApicMode, Fault, FaultReason, InterruptHandle, InterruptRoute};
 use weir_iommu::domain::{Domain, Unflushed};
+use weir_iommu::{Mode, Result};
 
 impl Wall for Machine {
+    type Domain = Domain<Memory>;
     type Handle = InterruptHandle;
     const HAS_OWN_ENTRIES: bool = true;
 
@@ -17,19 +18,19 @@ impl Wall for Machine {
         self.model.memory()
     }
 
-    fn new_domain(&mut self) -> Result<Domain<Memory>> {
-        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), 39)
+    fn new_domain(&mut self) -> Result<Self::Domain> {
+        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), Mode::AmdVi, 39)
     }
 
-    fn destroy(&mut self, domain: Domain<Memory>) {
+    fn destroy(&mut self, domain: Self::Domain) {
         assert!(domain.destroy(&mut self.ids).is_ok(), "nothing is attached");
     }
 
-    fn attach(&mut self, device: RequesterId, domain: &mut Domain<Memory>) -> Result<()> {
+    fn attach(&mut self, device: RequesterId, domain: &mut Self::Domain) -> Result<()> {
         self.unit.attach(device, domain)
     }
 
-    fn detach(&mut self, device: RequesterId, domain: &mut Domain<Memory>) -> Result<()> {
+    fn detach(&mut self, device: RequesterId, domain: &mut Self::Domain) -> Result<()> {
         self.unit.detach(device, domain)
     }
 
@@ -74,7 +75,7 @@ impl Wall for Machine {
         faults
     }
 
-    fn reasons(refusal: Refusal) -> &'static [FaultReason] {
+    fn reasons(&self, refusal: Refusal) -> &'static [FaultReason] {
         match refusal {
             Refusal::Blocked => &[FaultReason::CONTEXT_NOT_PRESENT],
             Refusal::Read => &[FaultReason::READ],

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::memory::Memory;
 use super::{Refusal, Wall};
-use weir_iommu::domain::{Domain, Permissions};
+use weir_iommu::domain::Permissions;
 
 /// Where the owners' windows begin; all use the same addresses.
 pub(crate) const WINDOW: u64 = 0x1_0000_0000;
@@ -14,8 +13,8 @@ pub(crate) const PAGES: u64 = 1536;
 pub(crate) const FRAMES_AT: u64 = 0x20_0000_0000;
 
 /// One owner: its domain, and what it mapped.
-pub(crate) struct Owner {
-    pub(crate) domain: Domain<Memory>,
+pub(crate) struct Owner<D> {
+    pub(crate) domain: D,
     /// Frame and permissions by page.
     pub(crate) pages: BTreeMap<u64, (u64, Permissions)>,
     /// First page and number of pages of each call that mapped.
@@ -30,7 +29,7 @@ pub(crate) struct Device<H> {
 
 /// All of them.
 pub(crate) struct Books<W: Wall> {
-    pub(crate) owners: Vec<Option<Owner>>,
+    pub(crate) owners: Vec<Option<Owner<W::Domain>>>,
     pub(crate) devices: Vec<Device<W::Handle>>,
 }
 

@@ -1,5 +1,6 @@
 //! The game: changes at random, and after each the attempts it makes interesting.
 
+use super::super::plain_map::Mapped;
 use super::books::{Books, FRAMES_AT, Owner, PAGES, WINDOW};
 use super::random::Random;
 use super::{Refusal, Wall};
@@ -125,6 +126,7 @@ impl<W: Wall> Game<'_, W> {
         self.next_frame = (self.next_frame + pages) % 4096;
         let permissions =
             self.random.pick(&[Permissions::ReadOnly, Permissions::WriteOnly, Permissions::ReadWrite]);
+        let permissions = it.domain.granted(permissions);
         let (iova, phys) = (Iova(WINDOW + page * 4096), PhysAddr(FRAMES_AT + frame * 4096));
         let mapped = it.domain.map(iova, phys, pages * 4096, permissions);
         match mapped {
@@ -304,7 +306,7 @@ impl<W: Wall> Game<'_, W> {
         assert_eq!(happened, None, "{id}: {refusal:?}");
         let [fault] = faults[..] else { panic!("{id}: {refusal:?} left {faults:?}") };
         assert_eq!(fault.requester, id);
-        assert!(W::reasons(refusal).contains(&fault.reason), "{id}: {refusal:?} left {fault:?}");
+        assert!(self.wall.reasons(refusal).contains(&fault.reason), "{id}: {refusal:?} left {fault:?}");
         self.tally.refused += 1;
     }
 }

@@ -14,23 +14,26 @@ mod random;
 pub(crate) use game::{Tally, play};
 
 use super::memory::Memory;
+use super::plain_map::Mapped;
 use weir_iommu::Result;
 use weir_iommu::address::RequesterId;
-use weir_iommu::domain::{Domain, Unflushed};
+use weir_iommu::domain::Unflushed;
 use weir_iommu::vtd::{Fault, FaultReason, InterruptRoute};
 
 /// The units of a machine, and what devices do with them.
 pub(crate) trait Wall {
+    /// What an owner's devices reach.
+    type Domain: Mapped;
     /// An interrupt entry.
     type Handle;
     /// Whether each requester has interrupt entries of its own, so that nobody can name another's.
     const HAS_OWN_ENTRIES: bool;
 
     fn memory(&self) -> Memory;
-    fn new_domain(&mut self) -> Result<Domain<Memory>>;
-    fn destroy(&mut self, domain: Domain<Memory>);
-    fn attach(&mut self, device: RequesterId, domain: &mut Domain<Memory>) -> Result<()>;
-    fn detach(&mut self, device: RequesterId, domain: &mut Domain<Memory>) -> Result<()>;
+    fn new_domain(&mut self) -> Result<Self::Domain>;
+    fn destroy(&mut self, domain: Self::Domain);
+    fn attach(&mut self, device: RequesterId, domain: &mut Self::Domain) -> Result<()>;
+    fn detach(&mut self, device: RequesterId, domain: &mut Self::Domain) -> Result<()>;
     fn flush(&mut self, change: Unflushed<'_, Memory>) -> Result<()>;
     fn allocate(&mut self, route: InterruptRoute) -> Result<Self::Handle>;
     fn free(&mut self, route: InterruptRoute, handle: Self::Handle) -> Result<()>;
@@ -48,7 +51,7 @@ pub(crate) trait Wall {
     /// What was recorded since the last call.
     fn faults(&mut self) -> Vec<Fault>;
     /// What the record of a refusal may say.
-    fn reasons(refusal: Refusal) -> &'static [FaultReason];
+    fn reasons(&self, refusal: Refusal) -> &'static [FaultReason];
 }
 
 /// Why a request must be refused.

@@ -3,7 +3,7 @@
 use weir_iommu::address::PhysAddr as UnitPhysAddr;
 use weir_iommu::environment::{Clock, Registers, TableMemory};
 
-use crate::arch::time;
+use crate::arch::{cpu, time};
 use crate::mm::address::{Direct, PhysAddr};
 use crate::mm::{ram, tlb, vmap};
 
@@ -97,14 +97,7 @@ unsafe impl TableMemory for TableFrames {
         }
     }
     unsafe fn flush(&self, at: UnitPhysAddr, bytes: u64) {
-        const LINE: u64 = 64;
-        let start = at.0 & !(LINE - 1);
-        for line in (start..at.0 + bytes).step_by(LINE as usize) {
-            // SAFETY: flushing a cache line of our own memory changes nothing but where it is.
-            unsafe { core::arch::asm!("clflush [{}]", in(reg) PhysAddr(line).direct(), options(nostack)) };
-        }
-        // SAFETY: a fence.
-        unsafe { core::arch::asm!("mfence", options(nostack)) };
+        cpu::write_back(PhysAddr(at.0).direct(), bytes as usize);
     }
 }
 

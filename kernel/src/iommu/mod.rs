@@ -18,10 +18,9 @@ use alloc::vec::Vec;
 use spin::Once;
 
 use weir_abi::Error;
-use weir_abi::page::IommuMode;
 use weir_iommu::acpi::Firmware;
 use weir_iommu::domain::DomainIds;
-use weir_iommu::unit::{self, Capabilities};
+use weir_iommu::unit::{self, Capabilities, Mode, Sharing};
 
 use crate::sync::Lock;
 pub(crate) use cover::{Cover, cover};
@@ -38,8 +37,10 @@ struct Units {
     /// In the order of firmware's table.
     units: Vec<Lock<Unit>>,
     firmware: Firmware<'static>,
-    mode: IommuMode,
+    mode: Mode,
     capabilities: Capabilities,
+    /// The tables of devices are walked whenever a device changes hands.
+    checks_tables: bool,
     ids: Lock<DomainIds>,
 }
 
@@ -49,6 +50,18 @@ static UNITS: Once<Units> = Once::new();
 /// Whether the machine's devices are confined.
 pub(crate) fn is_on() -> bool {
     UNITS.is_completed()
+}
+
+/// What the CPU's tables of the DMA window must be like for devices to walk them; `None` where devices have tables of
+/// their own.
+pub(crate) fn sharing() -> Option<Sharing> {
+    let units = UNITS.get().filter(|units| units.mode == Mode::VtdFirstStage)?;
+    units.capabilities.sharing()
+}
+
+/// Whether the tables of devices are to be walked whenever a device changes hands.
+pub(crate) fn checks_tables() -> bool {
+    UNITS.get().is_some_and(|units| units.checks_tables)
 }
 
 fn units() -> Result<&'static Units, Error> {

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
+use weir_abi::choice::IommuChoice;
 use weir_abi::page::IommuMode;
 use weir_iommu::acpi::{Dmar, Firmware, Ivrs};
 use weir_iommu::address::UnitIndex;
 use weir_iommu::amdvi::{CapabilityHeader, Setup};
 use weir_iommu::domain::DomainIds;
-use weir_iommu::unit::{ApicMode, Capabilities, Msi};
+use weir_iommu::unit::{ApicMode, Capabilities, Mode, Msi};
 use weir_iommu::{Error, Result, amdvi, vtd};
 use weir_kernel::pci::{ConfigSpace, Message, PciAddress};
 
@@ -20,34 +21,39 @@ use crate::pci::pci;
 use crate::sync::Lock;
 use crate::{cpus, kernel_page};
 
-/// Finds the units and switches them on, everything blocked. Where that fails no device can be granted.
-/// Local APICs come into their final mode on the way.
-pub(crate) fn set_up(tables: &Tables) {
-    match firmware(tables) {
-        Ok(Some(firmware)) => match start(firmware) {
-            Ok(units) => announce(units),
-            Err(error) => refuse(error),
-        },
-        Ok(None) => {
-            log::warn!(
-                "no IOMMU (no ACPI table DMAR or IVRS): devices cannot be confined, so none is granted"
-            );
-            apic::enter_x2apic();
+/// Why the units were not started.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Refusal {
+    #[error("no ACPI table DMAR or IVRS")]
+    NoTable,
+    #[error("the command line's iommu= is none of {}", IommuChoice::LIST)]
+    BadChoice,
+    #[error("iommu={} was asked for, and not every unit of this machine has that mode", wanted.word())]
+    NotOffered { wanted: IommuChoice },
+    #[error(transparent)]
+    Unit(#[from] Error),
+}
+
+/// Finds the units and switches them on in the mode asked for, everything blocked. Where that fails no device can be
+/// granted. Local APICs come into their final mode on the way.
+pub(crate) fn set_up(tables: &Tables, choice: Option<IommuChoice>, checks_tables: bool) {
+    match choice.ok_or(Refusal::BadChoice).and_then(|choice| start(tables, choice, checks_tables)) {
+        Ok(units) => announce(units),
+        Err(reason) => {
+            log::warn!("no IOMMU ({reason}): devices cannot be confined, so none is granted");
+            if matches!(reason, Refusal::NoTable) {
+                apic::enter_x2apic();
+            }
         }
-        Err(error) => refuse(error),
     }
 }
 
-fn refuse(error: Error) {
-    log::error!("IOMMU: {error}; devices cannot be confined, so none is granted");
-}
-
 fn announce(units: &Units) {
-    kernel_page::set_iommu_mode(units.mode);
+    kernel_page::set_iommu_mode(abi_mode(units.mode));
     let apic = if apic::is_x2apic() { "x2APIC" } else { "xAPIC" };
     log::info!(
         "IOMMU: {}, {} unit(s), interrupts remapped to {apic} ids",
-        units.mode.name(),
+        abi_mode(units.mode).name(),
         units.units.len(),
     );
 }
@@ -66,16 +72,41 @@ pub(crate) fn reserved(tables: &Tables) -> Vec<PhysRange> {
     firmware.registers().map(|(base, bytes)| PhysRange::new(base, bytes)).collect()
 }
 
-fn start(firmware: Firmware<'static>) -> Result<&'static Units> {
-    let (mut units, mode) = match &firmware {
-        Firmware::Dmar(table) => (intel_units(table)?, IommuMode::VtdLegacy),
-        Firmware::Ivrs(table) => (amd_units(table)?, IommuMode::AmdVi),
+/// As applications are told.
+fn abi_mode(mode: Mode) -> IommuMode {
+    match mode {
+        Mode::VtdFirstStage => IommuMode::VtdScalableFirst,
+        Mode::VtdSecondStage => IommuMode::VtdScalableSecond,
+        Mode::VtdLegacy => IommuMode::VtdLegacy,
+        Mode::AmdVi => IommuMode::AmdVi,
+    }
+}
+
+/// The mode asked for, where all units offer it.
+fn choose(capabilities: Capabilities, choice: IommuChoice) -> core::result::Result<Mode, Refusal> {
+    let fits = |mode: &Mode| match choice {
+        IommuChoice::Auto => true,
+        IommuChoice::Only(wanted) => abi_mode(*mode) == wanted,
+    };
+    capabilities.modes().find(fits).ok_or(Refusal::NotOffered { wanted: choice })
+}
+
+fn start(
+    tables: &Tables,
+    choice: IommuChoice,
+    checks_tables: bool,
+) -> core::result::Result<&'static Units, Refusal> {
+    let firmware = firmware(tables)?.ok_or(Refusal::NoTable)?;
+    let mut units = match &firmware {
+        Firmware::Dmar(table) => intel_units(table)?,
+        Firmware::Ivrs(table) => amd_units(table)?,
     };
     let all = units.iter().map(Unit::capabilities).reduce(Capabilities::intersection);
     let capabilities = all.ok_or(Error::Unsupported)?;
+    let mode = choose(capabilities, choice)?;
     let apic_mode = apic_mode(&units);
     for unit in &mut units {
-        unit.start(apic_mode)?;
+        unit.start(mode, apic_mode)?;
     }
     if apic_mode == ApicMode::X2Apic {
         apic::enter_x2apic();
@@ -88,7 +119,7 @@ fn start(firmware: Firmware<'static>) -> Result<&'static Units> {
     }
     let units = units.into_iter().map(Lock::new).collect();
     let ids = Lock::new(DomainIds::new());
-    Ok(UNITS.call_once(|| Units { units, firmware, mode, capabilities, ids }))
+    Ok(UNITS.call_once(|| Units { units, firmware, mode, capabilities, checks_tables, ids }))
 }
 
 /// x2APIC where CPUs and every unit have it. Interrupt remapping is on for all units, or devices are confined in part

@@ -1,6 +1,7 @@
 //! Memory: frames, page tables, the kernel's own mappings, processes' address spaces.
 
 pub(crate) mod address;
+mod device_root;
 pub(crate) mod heap;
 pub(crate) mod memory;
 pub(crate) mod paging;

@@ -206,3 +206,6 @@ fn granted_cores(reach: &Reach) -> impl Iterator<Item = (u64, &Owner)> {
     let apps = reach.owners.iter().filter(move |owner| Some(owner.process) != supervisor);
     apps.flat_map(|owner| owner.cores.iter().map(move |core| (*core, owner)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,3 +167,32 @@ fn bytes(runs: &[Run]) -> u64 {
 fn kib(bytes: u64) -> String {
     format!("{} KiB", bytes / 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::check;
+
+    #[test]
+    fn a_manifest_is_golden() {
+        let text = "[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"8M\"\ncores = 1\n\
+            [[app.device]]\nname = \"nic\"\nid = \"1af4:1041\"\n\
+            [[app]]\nname = \"second\"\nprogram = \"p\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"\n";
+        let expected = "\
+OWNER   WHAT         HOW MUCH  WHERE
+a       memory       8192 KiB  frames of its own, at most so many
+a       registers         all  nic (1af4:1041 number 0)
+a       interrupts        all  nic (1af4:1041 number 0)
+a       cores               1  whole
+second  memory      65536 KiB  frames of its own, at most so many
+second  registers         all  n (1af4:1042 number 0)
+second  interrupts        all  n (1af4:1042 number 0)
+second  cores               0  shared ones
+shared with the supervisor: one page of counters each
+disjoint: no selector can mean a device that another one names; a machine is audited with --machine
+";
+        assert_eq!(manifest(&check(text, 2).unwrap().manifest), expected);
+        let unsafe_ = check(&format!("unsafe_no_iommu = true\n{text}"), 2).unwrap().manifest;
+        assert!(manifest(&unsafe_).contains("\nNOT disjoint: unsafe_no_iommu"));
+    }
+}

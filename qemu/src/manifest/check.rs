@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
+use weir_abi::choice::IommuChoice;
 use weir_abi::device::DevicePolicy;
 use weir_abi::info::{NAME_BYTES, Quota};
 use weir_abi::layout::PAGE_BYTES;
@@ -44,13 +45,14 @@ pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
         Problem { line, text: wrong }
     };
     let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
-    let Converted { manifest, notices, ambiguity } = converted;
-    Ok(Checked { manifest, notices, ambiguity: ambiguity.map(problem) })
+    let Converted { manifest, iommu, notices, ambiguity } = converted;
+    Ok(Checked { manifest, iommu, notices, ambiguity: ambiguity.map(problem) })
 }
 
 /// A manifest whose complaints do not know their lines yet.
 struct Converted {
     manifest: Manifest,
+    iommu: Option<IommuChoice>,
     notices: Vec<String>,
     ambiguity: Option<Wrong>,
 }
@@ -63,6 +65,7 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
 }
 
 fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
+    let iommu = file.iommu.as_ref().map(iommu_choice).transpose()?;
     let mut notices = Vec::new();
     let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
@@ -82,7 +85,12 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
         });
     }
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
-    Ok(Converted { manifest, notices, ambiguity })
+    Ok(Converted { manifest, iommu, notices, ambiguity })
+}
+
+fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
+    let unknown = || (word.span(), format!("iommu is one of {}", IommuChoice::LIST));
+    IommuChoice::from_word(word.get_ref()).ok_or_else(unknown)
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.

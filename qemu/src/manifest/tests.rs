@@ -1,4 +1,5 @@
 use super::check;
+use weir_abi::choice::IommuChoice;
 use weir_abi::device::DevicePolicy;
 use weir_abi::manifest::{DeviceSelect, Manifest, Restart, WhenDone};
 
@@ -32,6 +33,16 @@ address = "0000:02:1f.7"
 
 fn complaint(text: &str) -> String {
     check(text, 2).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn the_iommu_mode_is_checked() {
+    let mode = |word: &str| check(&format!("iommu = \"{word}\""), 2).map(|checked| checked.iommu);
+    assert_eq!(check(GOOD, 2).unwrap().iommu, None);
+    assert_eq!(mode("scalable-first"), Ok(IommuChoice::from_word("scalable-first")));
+    assert_eq!(mode("auto"), Ok(Some(IommuChoice::Auto)));
+    let refused = complaint("\niommu = \"passthrough\"");
+    assert_eq!(refused, "2: iommu is one of auto, legacy, scalable-second, scalable-first, amd");
 }
 
 #[test]

@@ -30,8 +30,8 @@ mod tests {
 
     #[test]
     fn the_nearest_rank_is_a_sample() {
-        let shuffled = (1..=1000).map(|i| i * 7 % 1001).collect();
-        assert_eq!(Percentiles::of(shuffled), Some(Percentiles { p50: 500, p99: 990, max: 1000 }));
+        let backwards = (1..=1000).rev().collect();
+        assert_eq!(Percentiles::of(backwards), Some(Percentiles { p50: 500, p99: 990, max: 1000 }));
         assert_eq!(Percentiles::of(vec![4]), Some(Percentiles { p50: 4, p99: 4, max: 4 }));
         assert_eq!(Percentiles::of(vec![9, 2]), Some(Percentiles { p50: 2, p99: 9, max: 9 }));
         assert_eq!(Percentiles::of(vec![]), None);

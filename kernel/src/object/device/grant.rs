@@ -40,6 +40,7 @@ impl Device {
         }
         if !self.has_reset() && !accept_unconfined {
             // The next owner would find what this one left.
+            log::warn!("{}: not granted to {}: it has no reset of its own", function.address, process.name());
             return Err(Error::NotIsolated);
         }
         match *condition {

@@ -154,7 +154,7 @@ impl DeviceRef {
             self.with_owner(
                 |_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) },
             )?;
-            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
+            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache, &caller.active)
         })
     }
 

@@ -1,6 +1,7 @@
 //! The cases, by what they show.
 
 mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
@@ -12,6 +13,7 @@ mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod topology;
 
 use anyhow::Result;
 
@@ -32,7 +34,9 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         confinement::CASES,
+        topology::CASES,
         restart::CASES,
+        audit::CASES,
         lifecycle::CASES,
         command::CASES,
         measure::CASES,

@@ -5,7 +5,7 @@ use weir_attack_orders::Order;
 
 use super::ram::PAGE;
 use super::rig::{EDU, Fault, LIMIT, Rig, VICTIM_EDU, edus};
-use super::{EXPECTED, Machine, Record};
+use super::{AMDVI_MESSAGES, EXPECTED, Machine, Record, VTD_MESSAGES};
 
 /// Where messages in compatibility format go (Intel SDM volume 3, "Message Address Register Format"): to a CPU that
 /// does not exist, so that what an emulator lets through changes nothing.
@@ -61,8 +61,7 @@ fn all_vectors_in_compatibility_format(rig: &mut Rig) -> Result<()> {
         );
         println!(
             "256 vectors in compatibility format, written as data: delivered, {EXPECTED}: QEMU's intel-iommu lets \
-             this format pass although GCMD.CFI is 0; blocked in weir-iommu/strict \
-             interrupts::an_interrupt_arrives_from_its_requester_only"
+             this format pass although GCMD.CFI is 0; blocked in {VTD_MESSAGES}"
         );
     } else {
         ensure!(delivered == 0, "{delivered} vectors were delivered");
@@ -85,9 +84,8 @@ fn the_victims_message_written_as_data(rig: &mut Rig, message: &Message) -> Resu
             "the victim's message, written as data: delivered, {EXPECTED}: QEMU's units do not know which device wrote \
              data, so that they cannot check the source; blocked in {}",
             match rig.machine.record {
-                Record::Told => "weir-iommu/strict interrupts::an_interrupt_arrives_from_its_requester_only",
-                Record::Missing { .. } =>
-                    "weir-iommu/amdvi interrupts::an_interrupt_arrives_from_its_requester_only",
+                Record::Told => VTD_MESSAGES,
+                Record::Missing { .. } => AMDVI_MESSAGES,
             }
         ),
     }
@@ -122,7 +120,7 @@ fn the_victims_message_sent_as_a_message(rig: &mut Rig, message: &Message) -> Re
         }
         Record::Missing { .. } => println!(
             "the victim's message, sent as a message: not delivered to the victim; no record, {EXPECTED}: QEMU's AMD unit \
-             records none for messages; see weir-iommu/amdvi interrupts::an_interrupt_arrives_from_its_requester_only"
+             records none for messages; see {AMDVI_MESSAGES}"
         ),
     }
     Ok(())

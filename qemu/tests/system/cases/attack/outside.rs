@@ -14,6 +14,8 @@ use weir_hal::{Device, DeviceInfo, Error, Interrupt, Mmio, Register, Word};
 
 /// Where the firmware puts the window to configuration space on this chipset.
 const ECAM: u64 = 0xb000_0000;
+/// Where the firmware puts BARs of 32 bits: between that window and the interrupt controllers.
+const DEVICES: std::ops::Range<u64> = 0xc000_0000..0xfec0_0000;
 /// How long QEMU may take for an access.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Offsets in configuration space, and bits of the command (PCI Local Bus 3.0 §6.2.2 "Device Control").
@@ -129,17 +131,22 @@ impl Function {
         Ok(u64::from(high) << 32 | u64::from(low & !0xf))
     }
 
-    /// Where its MSI capability is.
-    pub(super) fn msi(&self) -> Result<u16> {
+    /// Where a capability is.
+    pub(super) fn capability(&self, id: u32) -> Result<u16> {
         let mut at = self.config32(0x34)? & 0xfc;
         while at != 0 {
             let header = self.config32(u16::try_from(at)?)?;
-            if header & 0xff == 0x05 {
+            if header & 0xff == id {
                 return Ok(u16::try_from(at)?);
             }
             at = header >> 8 & 0xfc;
         }
-        bail!("it has no MSI capability")
+        bail!("it has no capability {id:#x}")
+    }
+
+    /// Where its MSI capability is.
+    pub(super) fn msi(&self) -> Result<u16> {
+        self.capability(0x05)
     }
 
     /// Turns memory decoding on, or leaves it.
@@ -166,8 +173,12 @@ impl Device for Function {
         value.ok().and_then(|value| u32::try_from(value).ok()).ok_or(Error::Gone)
     }
 
+    /// A BAR that has no address, or is being measured, leads to somebody else: not there.
     fn map_bar(&self, bar: u8, offset: u64, bytes: u64) -> Result<Registers, Error> {
         let base = self.bar(bar).map_err(|_| Error::Gone)?;
+        if !DEVICES.contains(&base) {
+            return Err(Error::Gone);
+        }
         Ok(Registers { machine: self.machine.clone(), base: base + offset, bytes })
     }
 

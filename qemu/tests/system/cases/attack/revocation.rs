@@ -13,12 +13,14 @@ use weir_iommu_testdev::{Outcome, Testdev};
 
 use super::Machine;
 use super::outside::{Function, Outside};
-use super::ram::PAGE;
+use super::ram::{PAGE, page_from};
 use super::rig::{EDU, LIMIT, ROGUE, Rig};
 
-/// Attempts after each revocation; there are three.
-const ATTEMPTS: u64 = 4_000;
-/// Attempts before the first grant, at least.
+/// Attempts after the revocation and after the death.
+const ATTEMPTS: u64 = 5_000;
+/// Attempts after a page left the window.
+const UNMAPPED: u64 = 1_000;
+/// Attempts once the unit is on, before the device is anybody's.
 const EARLY: u64 = 50;
 /// A page of memory that nobody uses so early.
 const EARLY_AT: u64 = 64 << 20;
@@ -35,6 +37,7 @@ pub(super) fn all(machine: &'static Machine) -> Result<()> {
 fn attack(rig: &mut Rig) -> Result<()> {
     nothing_lands_before_a_grant(rig)?;
     rig.wait_ready()?;
+    nothing_lands_after_an_unmap(rig)?;
     rogue_until_gone(rig)?;
     rig.restart()?;
     nothing_lands_after(rig, "revoke 04:00.0", "is revoked")?;
@@ -51,16 +54,29 @@ fn nothing_lands_before_a_grant(rig: &mut Rig) -> Result<()> {
     rig.guest.console_line("kernel: IOMMU: ", LIMIT)?;
     let (before, _) = flood.counts();
     flood.forget();
-    rig.guest.console_line("CPU(s) running", LIMIT)?;
     let masters = (1..=EDU).filter(|bus| rig.outside.function(*bus).is_bus_master().unwrap_or(true)).count();
-    while flood.counts().1 < EARLY && rig.guest.count_said("waiting for orders") == 0 {
-        thread::sleep(LOOK);
-    }
+    wait_for(|| flood.counts().1 >= EARLY || flood.counts().0 > 0)?;
     let (written, refused) = flood.counts();
     flood.stop()?;
     ensure!((written, masters) == (0, 0), "{written} writes landed, {masters} functions master the bus");
-    ensure!(refused >= EARLY, "only {refused} attempts");
     println!("before any grant: {before} writes landed before the unit was on, 0 of {refused} afterwards");
+    Ok(())
+}
+
+/// The device writes on and on while its owner takes the page out of the window; once that is done, nothing lands.
+fn nothing_lands_after_an_unmap(rig: &mut Rig) -> Result<()> {
+    let (slot, iova) = rig.attacker.map(PAGE as u64, TAG)?;
+    let flood = Flood::begin(&rig.outside, iova);
+    wait_for(|| flood.counts().0 > 100).context("the device does not write where it may")?;
+    rig.attacker.order(&Order::Withdraw { slot })?;
+    flood.forget();
+    rig.attacker.order(&Order::Fill { slot, word: TAG })?;
+    wait_for(|| flood.counts().1 >= UNMAPPED || flood.counts().0 > 0)?;
+    let (written, refused) = flood.counts();
+    flood.stop()?;
+    ensure!(written == 0, "{written} writes landed after the page had left the window");
+    ensure!(rig.attacker.page(slot)? == page_from(TAG), "the page changed");
+    println!("while its page leaves the window: 0 of {refused} writes landed afterwards");
     Ok(())
 }
 
