@@ -26,7 +26,7 @@ const VTD: Budget = [
     ("unmap_64m", 9_400),
     ("grant_1", 2_350),
     ("revoke_steps_1_to_6_1000", 4_100),
-    ("interrupt_to_poll", 430),
+    ("interrupt_to_poll", 495),
     ("interrupt_to_wake", 1_040),
     ("fault_to_poll", 1_530),
     ("fault_to_wake", 2_110),
