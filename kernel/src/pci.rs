@@ -8,9 +8,10 @@ use spin::Once;
 
 use weir_iommu::acpi::{self as dmar, Topology};
 use weir_iommu::address::RequesterId;
+use weir_kernel::acpi::EcamWindow;
 use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress};
 
-use crate::boot::acpi::{EcamWindow, Tables};
+use crate::boot::acpi::Tables;
 use crate::mm::address::PhysAddr;
 use crate::mm::vmap;
 

@@ -10,7 +10,7 @@ use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
-use super::address::{Direct, PhysAddr};
+use super::address::PhysAddr;
 use super::device_root;
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
@@ -42,8 +42,6 @@ pub(crate) struct Space {
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
     pub(super) domain: Option<Domain>,
-    /// What takes the place of the registers of a device that is taken away: all ones.
-    poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
     is_unconfined: bool,
     /// A unit did not confirm that a device was cut off: the frames mapped for DMA are never given back.
@@ -97,7 +95,6 @@ impl Space {
             regions: Regions::new(AREAS, limit),
             page,
             domain: None,
-            poison: None,
             is_unconfined: false,
             is_quarantined: false,
         };
@@ -121,9 +118,9 @@ impl Space {
         self.page
     }
 
-    /// Frames it takes itself: page tables, the kernel page, the poison page.
+    /// Frames it takes itself: page tables, the kernel page.
     pub(crate) fn own_frames(&self) -> u64 {
-        self.tables.frames() + (1 << kernel_page::ORDER) + u64::from(self.poison.is_some())
+        self.tables.frames() + (1 << kernel_page::ORDER)
     }
 
     /// How many mappings it has.
@@ -280,9 +277,9 @@ impl Space {
     ) -> Result<u64, Error> {
         let access = Access { write: true, execute: false, user: true, cache };
         // Taken now: taking the device away must not depend on free memory.
-        self.prepare_poison()?;
-        let address =
-            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+        self.tables.prepare_redirect()?;
+        let align = if bytes < LARGE_PAGE_BYTES { PAGE_BYTES } else { LARGE_PAGE_BYTES };
+        let address = self.regions.insert_anywhere(REGISTERS, bytes, align, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
             self.take_back(address, active, Domain::take_back)?;
             return Err(error.into());
@@ -300,29 +297,19 @@ impl Space {
     /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
-        let Some(frame) = self.poison else { return };
-        // Again, since the process may have written to it when it lost another device.
-        fill_with_ones(frame);
-        let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
+        // Again, since the process may have written to what it saw when it lost another device.
+        self.tables.fill_blank();
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
         loop {
             let rest = from..REGISTERS.end;
             let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
-            self.tables.redirect(range.start, range.end - range.start, frame, access);
+            self.tables.redirect(range.start, range.end - range.start);
             self.regions.replace(range.start, Mapping::Poison);
             from = range.end;
         }
         tlb::shoot_down(active);
-    }
-
-    fn prepare_poison(&mut self) -> Result<(), Error> {
-        if self.poison.is_none() {
-            let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
-            self.poison = Some(frame);
-        }
-        Ok(())
     }
 
     /// Frees everything. No CPU has the tables loaded.
@@ -341,22 +328,9 @@ impl Space {
                 core::mem::forget(region);
             }
         }
-        if let Some(frame) = self.poison {
-            ram::free(frame, 0);
-        }
         ram::free(self.page, kernel_page::ORDER);
     }
 }
-
-fn fill_with_ones(frame: PhysAddr) {
-    let words = frame.direct().cast::<AtomicU64>();
-    for at in 0..PAGE_BYTES as usize / size_of::<AtomicU64>() {
-        // SAFETY: a word of a whole frame, which lies in the direct map; the process may write it, too, and so it is
-        // an atomic.
-        unsafe { &*words.add(at) }.store(u64::MAX, Ordering::Relaxed);
-    }
-}
-
 static QUARANTINED: AtomicU64 = AtomicU64::new(0);
 
 fn quarantine(bytes: u64) {

@@ -5,6 +5,7 @@ mod audit;
 mod boot;
 mod command;
 mod confinement;
+mod control;
 mod documents;
 mod echo;
 mod lifecycle;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         lifecycle::CASES,
         command::CASES,
         measure::CASES,
+        control::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);

@@ -5,7 +5,8 @@
 //! told as "expected on this emulator", with the reason and the test on the strict model that blocks it.
 //!
 //! Reading order: here (the machines) · [`rig`] (a machine with rogues) · [`puppet`], [`ram`], [`outside`] (its parts) ·
-//! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`bridged`] (in the name of a bridge) · [`refusals`] (what is not granted at all).
+//! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`bridged`] (in the name of a bridge) ·
+//! [`refusals`] (what is not granted at all) · [`kills`] (owners that die).
 
 mod bridged;
 mod dma;
@@ -72,7 +73,7 @@ macro_rules! machines {
 
 /// All attacks.
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
-    [ON_MACHINES, &refusals::CASES, &kills::CASES, bridged::CASES].concat()
+    [ON_MACHINES, &refusals::CASES, bridged::CASES, &kills::CASES].concat()
 }
 
 /// Tests on the strict models that block what the emulator lets through.

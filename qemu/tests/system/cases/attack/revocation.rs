@@ -188,12 +188,17 @@ impl Flood {
                 let Some(rogue) = aimed(&function, iova) else { continue };
                 loop {
                     let began = era.load(Ordering::SeqCst);
+                    let was_there = answers(&function);
                     let counter = match rogue.fire() {
                         Ok(Outcome::Written) => &written,
                         Ok(Outcome::Refused) => &refused,
                         // Reset, or not there: aim anew.
                         Err(_) => break,
                     };
+                    // While it is being reset nobody answers, which reads as 0, which reads as a write that passed.
+                    if !was_there || !answers(&function) {
+                        break;
+                    }
                     if era.load(Ordering::SeqCst) == began {
                         counter.fetch_add(1, Ordering::SeqCst);
                     }
@@ -222,6 +227,15 @@ impl Flood {
         self.is_over.store(true, Ordering::SeqCst);
         self.thread.join().map_err(|_| anyhow!("the flood panicked"))
     }
+}
+
+/// Whether the function answers at its registers: its memory is decoded, and not at 0, where a reset puts it.
+fn answers(function: &Function) -> bool {
+    const COMMAND: u16 = 0x04;
+    const MEMORY: u32 = 1 << 1;
+    const BAR: u16 = 0x10;
+    let read = |at| function.config32(at).unwrap_or(0);
+    read(COMMAND) & MEMORY != 0 && read(BAR) >> 4 != 0
 }
 
 /// The rogue, if it is there, told where to write.
