@@ -140,6 +140,8 @@ fn no_interrupt_arrives_after_revocation(rig: &mut Rig) -> Result<()> {
     while rig.guest.count_said("is revoked") == lines {
         thread::sleep(LOOK);
     }
+    // It is being reset, and forgets what is written to it meanwhile.
+    wait_for(|| answers(&function))?;
     let before = rig.attacker.count(&Order::Interrupts { device: device() })?;
     let mut sent = 0;
     // While it is being reset it sends nothing.
