@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 
 use alloc::vec::Vec;
 use spin::Once;
+use spin::rwlock::{RwLock, RwLockReadGuard};
 
 use weir_iommu::acpi::{self as dmar, Topology};
 use weir_iommu::address::RequesterId;
@@ -15,6 +16,7 @@ use crate::arch::time;
 use crate::boot::acpi::{EcamWindow, Tables};
 use crate::mm::address::PhysAddr;
 use crate::mm::{tlb, vmap};
+use crate::sync::ServeShootdowns;
 
 /// Bytes of configuration space of a bus in the window (PCIe 6.0 §7.2.2 "PCI Express Enhanced Configuration
 /// Access Mechanism").
@@ -65,10 +67,17 @@ impl ConfigSpace for Ecam {
 /// The machine's PCI.
 pub(crate) struct Pci {
     pub(crate) ecam: Ecam,
-    pub(crate) inventory: Inventory,
-    pub(crate) groups: Vec<usize>,
+    /// Changed by hot-plug only.
+    inventory: RwLock<Inventory, ServeShootdowns>,
     /// Physical ranges that no device may claim: memory, and registers that are the kernel's.
     pub(crate) reserved: Vec<Range<PhysAddr>>,
+}
+
+impl Pci {
+    /// The functions that are there. Who reads may read again.
+    pub(crate) fn inventory(&self) -> RwLockReadGuard<'_, Inventory, ServeShootdowns> {
+        self.inventory.read()
+    }
 }
 
 static PCI: Once<Pci> = Once::new();
@@ -97,9 +106,8 @@ pub(crate) fn set_up(tables: &Tables, mut reserved: Vec<Range<PhysAddr>>) {
             pci::enumerate(&ecam, &[]).expect("an empty machine has no errors")
         }
     };
-    let groups = inventory.groups().expect("kernel heap at boot");
     log::info!("PCI: {} functions", inventory.functions().len());
-    PCI.call_once(|| Pci { ecam, inventory, groups, reserved });
+    PCI.call_once(|| Pci { ecam, inventory: RwLock::new(inventory), reserved });
 }
 
 /// The number the rest of the system calls a function by.
@@ -126,10 +134,11 @@ impl wait::Clock for Clock {
 pub(crate) struct Hierarchy;
 
 impl Hierarchy {
-    fn find(matches: impl Fn(&Function, u8) -> bool) -> Option<(&'static Function, u8)> {
-        pci().inventory.functions().iter().find_map(|function| {
+    /// Address and next bus of the first bridge that matches.
+    fn find(matches: impl Fn(&Function, u8) -> bool) -> Option<(PciAddress, u8)> {
+        pci().inventory().functions().iter().find_map(|function| {
             let Header::Bridge { secondary, .. } = function.header else { return None };
-            matches(function, secondary).then_some((function, secondary))
+            matches(function, secondary).then_some((function.address, secondary))
         })
     }
 }
@@ -143,6 +152,6 @@ impl Topology for Hierarchy {
 
     fn parent_bridge(&self, segment: u16, bus: u8) -> Option<RequesterId> {
         let leads = |f: &Function, secondary| f.address.segment() == segment && secondary == bus && bus != 0;
-        Hierarchy::find(leads).map(|(function, _)| requester(function.address))
+        Hierarchy::find(leads).map(|(bridge, _)| requester(bridge))
     }
 }

@@ -62,7 +62,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
 
     pci::set_up(&acpi, reserved(&boot, &acpi));
     iommu::set_up(&acpi);
-    device::set_up();
+    device::set_up(0);
     ioapic::set_up(&acpi);
     smp::start_others(&acpi);
     ::log::info!("{} CPU(s) running", cpus::count());

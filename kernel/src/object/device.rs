@@ -11,14 +11,13 @@ mod grant;
 mod message;
 mod view;
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use alloc::vec::Vec;
-use spin::Once;
 
-use weir_abi::Handle;
 use weir_abi::page::FaultRecord;
-use weir_kernel::pci::{Function, MsixTable};
+use weir_abi::{Error, Handle};
+use weir_kernel::pci::{Function, Inventory, MsixTable};
 use weir_kernel::refs::Ref;
 
 use super::event::Event;
@@ -29,9 +28,9 @@ use crate::sync::Lock;
 pub(crate) use fault::deliver as deliver_fault;
 use message::{Bound, Registers};
 
-/// A function and who owns it.
+/// A function and who owns it. A function that comes later is another device, even where it comes to the same place.
 pub(crate) struct Device {
-    index: usize,
+    function: Function,
     /// The unit that covers it; `None` where it may be granted unconfined only.
     unit: Option<usize>,
     msix: Option<MsixTable<Registers>>,
@@ -40,6 +39,8 @@ pub(crate) struct Device {
     /// Held while the function changes hands, reset included; never by who only uses it.
     change: Lock<()>,
     owner: Lock<Option<Owner>>,
+    /// It left the machine: it has no owner and never gets one. Set under `change`.
+    is_gone: AtomicBool,
 }
 
 /// The current grant.
@@ -61,44 +62,72 @@ struct Owner {
 /// A handle's view of a device: the supervisor's, or that of one grant.
 #[derive(Clone)]
 pub(crate) struct DeviceRef {
-    device: &'static Device,
+    device: Ref<Device>,
     /// `None` for the supervisor.
     grant: Option<u64>,
 }
 
-static DEVICES: Once<Vec<Device>> = Once::new();
+/// By position; `None` where the function left. Never longer than what was reserved at boot.
+static DEVICES: Lock<Vec<Option<Ref<Device>>>> = Lock::new(Vec::new());
 
-/// Makes a device of every function, once the units are known.
-pub(crate) fn set_up() {
-    let functions = pci().inventory.functions();
-    let device = |(index, function): (usize, &'static Function)| Device {
-        index,
-        unit: iommu::unit_of(function),
-        msix: Registers::map(function),
+/// Makes a device of every function, once the units are known, and room for `spare` functions that come later.
+pub(crate) fn set_up(spare: usize) {
+    let functions: Vec<Function> = pci().inventory().functions().to_vec();
+    *DEVICES.lock() = Vec::with_capacity(functions.len() + spare);
+    for function in functions {
+        let msix = Registers::map(&function);
+        if let Err(error) = add(function, msix) {
+            log::error!("{}: {error}; it cannot be granted", function.address);
+        }
+    }
+}
+
+/// Makes a device of a function; `msix` is its table.
+fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Error> {
+    let device = Device {
+        unit: iommu::unit_of(&function),
+        function,
+        msix,
         faults: AtomicU64::new(0),
         change: Lock::new(()),
         owner: Lock::new(None),
+        is_gone: AtomicBool::new(false),
     };
-    DEVICES.call_once(|| functions.iter().enumerate().map(device).collect());
+    let device = Some(Ref::try_new(device).ok_or(Error::NoMemory)?);
+    let mut devices = DEVICES.lock();
+    if let Some(place) = devices.iter_mut().find(|place| place.is_none()) {
+        *place = device;
+    } else if devices.len() < devices.capacity() {
+        devices.push(device);
+    } else {
+        return Err(Error::NoMemory);
+    }
+    Ok(())
 }
 
-fn devices() -> &'static [Device] {
-    DEVICES.get().map_or(&[], Vec::as_slice)
+/// Those that are there. The list is locked for each step only.
+fn devices() -> impl Iterator<Item = Ref<Device>> {
+    let place = |position| DEVICES.lock().get(position).cloned();
+    (0..).map_while(place).flatten()
 }
 
 /// How many there are.
 pub(crate) fn count() -> usize {
-    devices().len()
+    devices().count()
 }
 
 /// The supervisor's view of device `position`.
-pub(crate) fn at(position: usize) -> Option<DeviceRef> {
-    devices().get(position).map(|device| DeviceRef { device, grant: None })
+///
+/// # Errors
+/// `NotFound` past the last, `Gone` where the function left.
+pub(crate) fn at(position: usize) -> Result<DeviceRef, Error> {
+    let place = DEVICES.lock().get(position).cloned().ok_or(Error::NotFound)?;
+    place.map(|device| DeviceRef { device, grant: None }).ok_or(Error::Gone)
 }
 
 /// How many devices `process` owns.
 pub(crate) fn owned_by(process: &Process) -> u32 {
-    devices().iter().filter(|d| d.is_owned_by(process)).count() as u32
+    devices().filter(|device| device.is_owned_by(process)).count() as u32
 }
 
 /// Takes everything away from a process that has ended.
@@ -114,16 +143,22 @@ pub(crate) fn revoke_all(process: &Ref<Process>) {
 }
 
 impl Device {
-    fn function(&self) -> &'static Function {
-        &pci().inventory.functions()[self.index]
+    fn function(&self) -> &Function {
+        &self.function
     }
 
     fn number(&self) -> u32 {
-        pci::number(self.function().address)
+        pci::number(self.function.address)
+    }
+
+    /// Its place among the machine's functions.
+    fn index(&self, inventory: &Inventory) -> Result<usize, Error> {
+        inventory.find(self.function.address).ok_or(Error::Gone)
     }
 
     fn has_reset(&self) -> bool {
-        pci().inventory.has_reset(self.index)
+        let inventory = pci().inventory();
+        self.index(&inventory).is_ok_and(|index| inventory.has_reset(index))
     }
 
     fn is_owned_by(&self, process: &Process) -> bool {

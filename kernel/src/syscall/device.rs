@@ -14,7 +14,7 @@ use crate::object::process::Process;
 pub(super) fn open(call: &Call<'_>) -> Result {
     call.system(0, Rights::MANAGE)?;
     let position = usize::try_from(call.number(1)).map_err(|_| Error::NotFound)?;
-    let device = device::at(position).ok_or(Error::NotFound)?;
+    let device = device::at(position)?;
     call.open(Object::Device(device), Rights::READ.union(Rights::MANAGE))
 }
 

@@ -21,7 +21,7 @@ pub(super) fn system_info(call: &Call<'_>) -> Result {
         info::KIND_SYSTEM if index == 0 => give(call, &system()),
         info::KIND_CPU => give(call, &cpu(index)?),
         info::KIND_PROCESS => give(call, &process::at(position).ok_or(Error::NotFound)?.info()),
-        info::KIND_DEVICE => give(call, &device::at(position).ok_or(Error::NotFound)?.info()),
+        info::KIND_DEVICE => give(call, &device::at(position)?.info()),
         info::KIND_GRANT => give(call, &grant(index)?),
         info::KIND_FAULT => give(call, &faults::get(index).ok_or(Error::NotFound)?),
         info::KIND_TRACE => {

@@ -6,6 +6,7 @@ use weir_abi::info::{FaultInfo, TraceKind};
 use weir_abi::page::FaultRecord;
 use weir_iommu::vtd::{Fault, FaultKind, FaultReason};
 use weir_kernel::pci::Function;
+use weir_kernel::refs::Ref;
 
 use super::{Device, devices};
 use crate::arch::time;
@@ -18,7 +19,7 @@ const LOGGED: u32 = 16;
 /// Tells the owner and the supervisor of an access that unit `unit` blocked.
 pub(crate) fn deliver(unit: usize, fault: Fault, is_overflow: bool) {
     let is_its =
-        |d: &&Device| d.unit == Some(unit) && pci::requester(d.function().address) == fault.requester;
+        |d: &Ref<Device>| d.unit == Some(unit) && pci::requester(d.function().address) == fault.requester;
     let time_ns = time::now_ns();
     let mut info = FaultInfo {
         requester: u32::from(fault.requester.0),
@@ -28,7 +29,7 @@ pub(crate) fn deliver(unit: usize, fault: Fault, is_overflow: bool) {
         reason: fault.reason.0.into(),
         time_ns,
     };
-    if let Some(device) = devices().iter().find(is_its) {
+    if let Some(device) = devices().find(is_its) {
         info.requester = pci::number(device.function().address);
         info.owner = device.tell_owner(&info, is_overflow);
     }

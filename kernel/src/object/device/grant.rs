@@ -17,54 +17,57 @@ use crate::trace;
 
 impl Device {
     /// Makes `process` the owner.
-    pub(crate) fn assign(&'static self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
+    pub(crate) fn assign(device: &Ref<Device>, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
         if flags & !call::ASSIGN_UNCONFINED != 0 {
             return Err(Error::BadArgument);
         }
         let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
-        let _change = self.change.lock();
-        let function = self.function();
-        if self.owner.lock().is_some() {
+        let _change = device.change.lock();
+        if device.is_gone.load(Ordering::Relaxed) {
+            return Err(Error::Gone);
+        }
+        let function = device.function();
+        if device.owner.lock().is_some() {
             return Err(Error::Busy);
         }
         const BRIDGE_CLASS: u32 = 0x06;
         if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
             return Err(Error::Unsupported);
         }
-        if self.unit.is_none() && !accept_unconfined {
+        if device.unit.is_none() && !accept_unconfined {
             return Err(Error::NoIommu);
         }
-        if !self.has_reset() && !accept_unconfined {
+        if !device.has_reset() && !accept_unconfined {
             // The next owner would find what this one left.
             return Err(Error::NotIsolated);
         }
-        self.check_group(process)?;
-        self.reset()?;
+        device.check_group(process)?;
+        device.reset()?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match self.unit {
+        process.change_space(|space| match device.unit {
             Some(unit) => space.attach(unit, function),
             None => {
                 space.set_unconfined();
                 Ok(())
             }
         })?;
-        let handle = self.hand_over(process);
+        let handle = Device::hand_over(device, process);
         if handle.is_err()
-            && let Some(unit) = self.unit
+            && let Some(unit) = device.unit
         {
             process.change_space(|space| space.detach(unit, function))?;
         }
         handle
     }
 
-    pub(super) fn hand_over(&'static self, process: &Ref<Process>) -> Result<Handle, Error> {
+    fn hand_over(device: &Ref<Device>, process: &Ref<Process>) -> Result<Handle, Error> {
         static GRANTS: AtomicU64 = AtomicU64::new(1);
         let grant = GRANTS.fetch_add(1, Ordering::Relaxed);
         let mut interrupts = Vec::new();
-        let count = usize::from(self.function().interrupts());
+        let count = usize::from(device.function().interrupts());
         interrupts.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
         interrupts.resize_with(count, || None);
-        let view = DeviceRef { device: self, grant: Some(grant) };
+        let view = DeviceRef { device: device.clone(), grant: Some(grant) };
         let handle = process.adopt(Object::Device(view), Rights::READ.union(Rights::USE))?;
         let owner = Owner {
             process: process.clone(),
@@ -75,17 +78,19 @@ impl Device {
             last_fault: None,
             faults_logged: 0,
         };
-        *self.owner.lock() = Some(owner);
-        trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
+        *device.owner.lock() = Some(owner);
+        trace::record(TraceKind::DeviceAssigned, process.id, [device.number().into(), handle.0]);
         Ok(handle)
     }
 
     /// Functions that can reach each other past the IOMMU have one owner.
     pub(super) fn check_group(&self, process: &Ref<Process>) -> Result<(), Error> {
-        let group = pci().groups[self.index];
-        let in_group = devices().iter().filter(|d| pci().groups[d.index] == group);
-        let foreign = |d: &Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
-        if in_group.into_iter().any(foreign) { Err(Error::NotIsolated) } else { Ok(()) }
+        let inventory = pci().inventory();
+        let group_of = |device: &Device| device.index(&inventory).map(|index| inventory.group(index));
+        let group = group_of(self)?;
+        let mut in_group = devices().filter(|d| group_of(d) == Ok(group));
+        let foreign = |d: Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        if in_group.any(foreign) { Err(Error::NotIsolated) } else { Ok(()) }
     }
 
     /// Gives the next owner a function without a past.
@@ -93,7 +98,10 @@ impl Device {
         let function = self.function();
         function.set_bus_master(&pci().ecam, false)?;
         if self.has_reset() {
-            pci().inventory.reset(self.index, &pci().ecam, &Clock)?;
+            let inventory = pci().inventory();
+            let pending = inventory.begin_reset(self.index(&inventory)?, &pci().ecam, &Clock)?;
+            drop(inventory);
+            pending.finish(&pci().ecam, &Clock)?;
         }
         if let Some(table) = &self.msix {
             table.mask_all();

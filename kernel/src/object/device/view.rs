@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use core::ops::Range;
+
 use weir_abi::device::{BarInfo, DeviceInfo};
 use weir_abi::{Error, Handle, call};
 use weir_kernel::pci::{Bar, BarKind};
@@ -24,7 +26,7 @@ impl DeviceRef {
 
     /// See [`Device::assign`]; for the supervisor only.
     pub(crate) fn assign(&self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
-        self.device.assign(process, flags)
+        Device::assign(&self.device, process, flags)
     }
 
     /// See [`Device::revoke`].
@@ -33,18 +35,19 @@ impl DeviceRef {
     }
 
     /// Runs `with` on the grant this is a view of; `Gone` if that is over.
-    fn with_owner<T>(
-        &self,
-        with: impl FnOnce(&'static Device, &mut Owner) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn with_owner<T>(&self, with: impl FnOnce(&Device, &mut Owner) -> Result<T, Error>) -> Result<T, Error> {
         let mut guard = self.device.owner.lock();
         let owner = guard.as_mut().filter(|owner| Some(owner.grant) == self.grant).ok_or(Error::Gone)?;
-        with(self.device, owner)
+        with(&self.device, owner)
     }
 
-    /// Whether the grant still stands; the supervisor's view always does.
+    /// Whether the grant still stands; the supervisor's view does as long as the function is there.
     fn check(&self) -> Result<(), Error> {
-        if self.grant.is_none() { Ok(()) } else { self.with_owner(|_, _| Ok(())) }
+        match self.grant {
+            Some(_) => self.with_owner(|_, _| Ok(())),
+            None if self.device.is_gone.load(Ordering::Relaxed) => Err(Error::Gone),
+            None => Ok(()),
+        }
     }
 
     /// Its description.
@@ -77,11 +80,16 @@ impl DeviceRef {
             header_type: function.header.number(),
             interrupts: function.interrupts(),
             flags,
-            group: pci().groups[self.device.index] as u32,
+            group: self.group(),
             owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
             faults: self.device.faults.load(Ordering::Relaxed),
             bars: function.bars.each_ref().map(bar),
         }
+    }
+
+    fn group(&self) -> u32 {
+        let inventory = pci().inventory();
+        self.device.index(&inventory).map_or(u32::MAX, |index| inventory.group(index) as u32)
     }
 
     /// Reads configuration space.
@@ -107,8 +115,7 @@ impl DeviceRef {
             call::MAP_WRITE_COMBINING if self.is_prefetchable(bar) => Cache::WriteCombining,
             _ => return Err(Error::BadArgument),
         };
-        let pages = pci().inventory.mappable(self.device.index, bar, offset, bytes, &pci().reserved);
-        let pages = pages.map_err(|_| Error::BadArgument)?;
+        let pages = self.mappable(bar, offset, bytes)?;
         // The address space is locked before the grant is looked at, and revocation ends the grant before it
         // locks the address space: so it finds what is mapped here.
         caller.change_space(|space| {
@@ -117,6 +124,12 @@ impl DeviceRef {
             )?;
             space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
         })
+    }
+
+    fn mappable(&self, bar: u8, offset: u64, bytes: u64) -> Result<Range<PhysAddr>, Error> {
+        let inventory = pci().inventory();
+        let index = self.device.index(&inventory)?;
+        inventory.mappable(index, bar, offset, bytes, &pci().reserved).map_err(|_| Error::BadArgument)
     }
 
     fn is_prefetchable(&self, bar: u8) -> bool {
