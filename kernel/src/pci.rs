@@ -62,6 +62,13 @@ impl ConfigSpace for Ecam {
             unsafe { register.write_volatile(value) };
         }
     }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        if let Some(register) = self.register(address, offset) {
+            // SAFETY: as in `read`; the half lies inside the register.
+            unsafe { register.cast::<u16>().add(usize::from(offset & 2) / 2).write_volatile(value) };
+        }
+    }
 }
 
 /// The machine's PCI.

@@ -78,6 +78,11 @@ impl ConfigSpace for Noise {
         assert!(offset.is_multiple_of(4) && offset < 0x1000);
         self.written.borrow_mut().insert((address, offset), value);
     }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        assert!(offset.is_multiple_of(2) && offset < 0x1000);
+        self.written.borrow_mut().insert((address, offset & 0xffc), value.into());
+    }
 }
 
 /// What holds for any inventory.
