@@ -9,7 +9,7 @@ use spin::rwlock::{RwLock, RwLockReadGuard};
 
 use weir_iommu::acpi::{self as dmar, Topology};
 use weir_iommu::address::RequesterId;
-use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress};
+use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress, PciError};
 use weir_kernel::wait;
 
 use crate::arch::time;
@@ -36,6 +36,11 @@ unsafe impl Send for Ecam {}
 unsafe impl Sync for Ecam {}
 
 impl Ecam {
+    /// The physical address of a page of registers that are the kernel's.
+    pub(crate) fn first_page(&self) -> Option<u64> {
+        self.0.first().map(|window| window.place.base)
+    }
+
     fn register(&self, address: PciAddress, offset: u16) -> Option<NonNull<u32>> {
         let covers = |w: &&Window| {
             w.place.segment == address.segment()
@@ -84,6 +89,21 @@ impl Pci {
     /// The functions that are there. Who reads may read again.
     pub(crate) fn inventory(&self) -> RwLockReadGuard<'_, Inventory, ServeShootdowns> {
         self.inventory.read()
+    }
+
+    /// Makes room for functions that come later; at boot.
+    pub(crate) fn reserve(&self, functions: usize) -> Result<(), PciError> {
+        self.inventory.write().reserve(functions)
+    }
+
+    /// Lists what came behind `port`: see [`Inventory::plug`].
+    pub(crate) fn plug(&self, port: PciAddress) -> Result<usize, PciError> {
+        self.inventory.write().plug(&self.ecam, port, &self.reserved)
+    }
+
+    /// Strikes off what is behind `port`.
+    pub(crate) fn unplug(&self, port: PciAddress) {
+        self.inventory.write().unplug(port);
     }
 }
 

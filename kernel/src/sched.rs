@@ -18,6 +18,7 @@ use crate::arch::cpu::{self, tsc};
 use crate::arch::local::local;
 use crate::arch::{apic, idt, msr, time};
 use crate::cpus::{self, MAX_CPUS};
+use crate::hotplug;
 use crate::object::event::Event;
 use crate::object::process::{self, Process};
 use crate::object::thread::{Frame, State, Thread};
@@ -334,7 +335,7 @@ impl Sched {
         let sleeper = first.map_or(u64::MAX, |t| t.scheduling.get(self).deadline_ns.get());
         let queue = self.queue(cpu);
         let quantum = if queue.ready.is_empty() { u64::MAX } else { queue.quantum_end_ns };
-        let due = sleeper.min(quantum);
+        let due = sleeper.min(quantum).min(hotplug::due_ns(cpu));
         if due == u64::MAX {
             if queue.armed_ns != u64::MAX {
                 apic::disarm_timer();

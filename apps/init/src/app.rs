@@ -28,12 +28,23 @@ pub(crate) struct App {
     backoff: Backoff,
     /// When it is to be started again.
     due_ns: Option<u64>,
+    /// It was refused because a device was not there.
+    lacks_device: bool,
 }
 
 impl App {
     pub(crate) fn new(manifest: manifest::App) -> App {
         let (earlier, backoff) = (Counters::default(), Backoff::default());
-        App { manifest, life: None, last: None, restarts: 0, earlier, backoff, due_ns: None }
+        App {
+            manifest,
+            life: None,
+            last: None,
+            restarts: 0,
+            earlier,
+            backoff,
+            due_ns: None,
+            lacks_device: false,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -48,12 +59,21 @@ impl App {
         self.life.as_ref()
     }
 
-    /// Begins a life, or records that it was refused.
-    pub(crate) fn begin(&mut self, life: Option<Life>) {
-        if life.is_none() {
-            self.last = Some(Ending::Refused);
+    /// Begins a life.
+    pub(crate) fn begin(&mut self, life: Life) {
+        (self.life, self.lacks_device) = (Some(life), false);
+    }
+
+    /// Records that it was refused; `lacks_device`: for want of a device, which may come.
+    pub(crate) fn refuse(&mut self, lacks_device: bool) {
+        (self.last, self.lacks_device) = (Some(Ending::Refused), lacks_device);
+    }
+
+    /// Devices came or went: it may be started now where it was refused for want of one.
+    pub(crate) fn try_again(&mut self) {
+        if self.lacks_device && self.life.is_none() {
+            self.due_ns = Some(0);
         }
-        self.life = life;
     }
 
     /// Whether it is time for another life; says so once.

@@ -1,4 +1,4 @@
-//! The machine's PCI functions, opened once.
+//! The machine's PCI functions, opened anew when some come or go.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,18 +22,27 @@ pub(crate) struct Devices {
 impl Devices {
     /// Opens them all. Where the kernel refuses, the console still comes up, and says so.
     pub(crate) fn open(system: System, accept_unconfined: bool) -> Devices {
-        let mut devices = Vec::new();
-        loop {
-            match Device::open(&system, devices.len() as u64) {
-                Ok(device) => devices.push(device),
+        let mut devices = Devices { devices: Vec::new(), accept_unconfined };
+        devices.open_again(system);
+        devices
+    }
+
+    /// Opens those that are there now.
+    pub(crate) fn open_again(&mut self, system: System) {
+        self.devices.clear();
+        for index in 0.. {
+            match Device::open(&system, index) {
+                Ok(device) => self.devices.push(device),
+                Err(Error::Gone) => {}
+                Err(Error::NotFound) => break,
                 Err(error) => {
-                    if error != Error::NotFound {
-                        log!("only {} PCI functions are usable: {error}", devices.len());
-                    }
-                    return Devices { devices, accept_unconfined };
+                    log!("only {} PCI functions are usable: {error}", self.devices.len());
+                    break;
                 }
             }
         }
+        // What came later is numbered after what was there.
+        self.devices.sort_by_key(|device| device.info().map_or(u32::MAX, |info| info.address));
     }
 
     /// What they are and who owns them.

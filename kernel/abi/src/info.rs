@@ -91,6 +91,9 @@ pub const KIND_FAULT: u64 = 6;
 /// `system_info` kind: [`TraceInfo`], index = `cpu << 48 | number`; the last 512 of each CPU are kept.
 pub const KIND_TRACE: u64 = 7;
 
+/// `system_info` kind: [`SlotInfo`], index = hot-plug slot.
+pub const KIND_SLOT: u64 = 12;
+
 /// The machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -121,6 +124,35 @@ pub struct SystemInfo {
     pub devices: u32,
     /// Processes not yet forgotten.
     pub processes: u32,
+}
+
+/// [`SlotInfo::state`]: nothing is in it.
+pub const SLOT_EMPTY: u32 = 0;
+/// [`SlotInfo::state`]: something is coming.
+pub const SLOT_COMING: u32 = 1;
+/// [`SlotInfo::state`]: the functions of what is in it are listed.
+pub const SLOT_ON: u32 = 2;
+/// [`SlotInfo::state`]: its button was pressed; five seconds later the functions are taken from their owners.
+pub const SLOT_LEAVING: u32 = 3;
+/// [`SlotInfo::state`]: it is being switched off.
+pub const SLOT_GOING: u32 = 4;
+/// [`SlotInfo::state`]: something is in it that is not used.
+pub const SLOT_OFF: u32 = 5;
+
+/// A hot-plug slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SlotInfo {
+    /// Its port, as in [`crate::device::DeviceInfo::address`].
+    pub port: u32,
+    /// The bus behind it.
+    pub bus: u32,
+    /// The number printed beside it.
+    pub number: u32,
+    /// One of the `SLOT_` constants.
+    pub state: u32,
+    /// How often the state has changed.
+    pub changes: u64,
 }
 
 /// A CPU.

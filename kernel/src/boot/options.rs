@@ -1,6 +1,7 @@
 //! The kernel's command line: words `key=value`.
 //!
-//! `log=error|warn|info|debug` · `exit_port=HEX` (QEMU's exit device) · `iommu=auto|off`.
+//! `log=error|warn|info|debug` · `exit_port=HEX` (QEMU's exit device) · `iommu=auto|off` · `hotplug=native|off` (off:
+//! slots are the firmware's).
 
 use heapless::Vec;
 
@@ -8,19 +9,24 @@ use heapless::Vec;
 pub(crate) struct Options<'a> {
     pub(crate) log_level: Option<&'a str>,
     pub(crate) exit_port: Option<u16>,
+    /// The kernel drives hot-plug slots.
+    pub(crate) drives_slots: bool,
     unknown: Vec<&'a str, 8>,
 }
 
 impl<'a> Options<'a> {
     /// Reads the command line; what is not understood is kept for [`Options::report_unknown`].
     pub(crate) fn parse(line: &'a str) -> Options<'a> {
-        let mut options = Options { log_level: None, exit_port: None, unknown: Vec::new() };
+        let mut options =
+            Options { log_level: None, exit_port: None, drives_slots: false, unknown: Vec::new() };
         for word in line.split_ascii_whitespace() {
             match word.split_once('=') {
                 Some(("log", level)) => options.log_level = Some(level),
                 Some(("exit_port", port)) => {
                     options.exit_port = u16::from_str_radix(port.trim_start_matches("0x"), 16).ok();
                 }
+                Some(("hotplug", "native")) => options.drives_slots = true,
+                Some(("hotplug", "off")) => options.drives_slots = false,
                 // More than the list holds are not worth naming.
                 _ => drop(options.unknown.push(word)),
             }

@@ -11,13 +11,13 @@ mod grant;
 mod message;
 mod view;
 
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
 use weir_abi::page::FaultRecord;
 use weir_abi::{Error, Handle};
-use weir_kernel::pci::{Function, Inventory, MsixTable};
+use weir_kernel::pci::{Function, Inventory, MsixTable, PciAddress};
 use weir_kernel::refs::Ref;
 
 use super::event::Event;
@@ -105,6 +105,24 @@ fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Err
     Ok(())
 }
 
+/// Makes a device of a function that came after boot.
+pub(crate) fn add_newcomer(function: Function) -> Result<(), Error> {
+    add(function, Registers::of_newcomer(&function))
+}
+
+/// Leads interrupt `index` of a port to `vector` of the first CPU, for the kernel's own use.
+pub(crate) fn bind_port(port: PciAddress, index: u16, vector: u8) -> Result<(), Error> {
+    let mut all = devices();
+    all.find(|device| device.function.address == port).ok_or(Error::NotFound)?.bind_for_kernel(index, vector)
+}
+
+/// The functions that `leaves` names leave the machine: each is taken from its owner, whose driver finds it gone, and
+/// never has another. Says how many had one.
+pub(crate) fn remove(leaves: impl Fn(PciAddress) -> bool) -> usize {
+    let leaving = devices().filter(|device| leaves(device.function.address));
+    leaving.filter(|device| device.leave()).count()
+}
+
 /// Those that are there. The list is locked for each step only.
 fn devices() -> impl Iterator<Item = Ref<Device>> {
     let place = |position| DEVICES.lock().get(position).cloned();
@@ -154,6 +172,23 @@ impl Device {
     /// Its place among the machine's functions.
     fn index(&self, inventory: &Inventory) -> Result<usize, Error> {
         inventory.find(self.function.address).ok_or(Error::Gone)
+    }
+
+    /// Says whether it had an owner.
+    fn leave(&self) -> bool {
+        let had_owner = {
+            let _change = self.change.lock();
+            self.is_gone.store(true, Ordering::Relaxed);
+            self.take_away().is_ok()
+        };
+        let mut devices = DEVICES.lock();
+        let is_it =
+            |place: &&mut Option<Ref<Device>>| place.as_deref().is_some_and(|it| core::ptr::eq(it, self));
+        let struck = devices.iter_mut().find(is_it).and_then(Option::take);
+        drop(devices);
+        // Outside the lock: the last reference may go here.
+        drop(struck);
+        had_owner
     }
 
     fn has_reset(&self) -> bool {

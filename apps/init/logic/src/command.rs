@@ -23,6 +23,10 @@ pub enum Command {
     Kill(String),
     /// Takes a device, by its address, away from its owner.
     Revoke(String),
+    /// Hot-plug slots.
+    Slots,
+    /// Asks something of the slot with this number.
+    Slot(u32, SlotAction),
     /// The last lines of the system log.
     Log(usize),
     /// The last events of one CPU or of all.
@@ -33,6 +37,17 @@ pub enum Command {
     Report,
     /// Ends the machine.
     PowerOff,
+}
+
+/// What can be asked of a hot-plug slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotAction {
+    /// Take its device from its owners, and switch it off.
+    Eject,
+    /// Switch it off under them.
+    Cut,
+    /// Use the device in it.
+    SwitchOn,
 }
 
 /// What is wrong with a line.
@@ -51,7 +66,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 14] = [
+pub const HELP: [(&str, &str); 18] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -60,6 +75,10 @@ pub const HELP: [(&str, &str); 14] = [
     ("restart APP", "end an application and start it again"),
     ("kill APP", "end an application; its policy says what follows"),
     ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
+    ("slots", "hot-plug slots"),
+    ("eject SLOT", "take a slot's device from its owners and switch the slot off"),
+    ("cut SLOT", "switch a slot off under its device's owners, as if it were pulled out"),
+    ("switch-on SLOT", "use the device in a slot that is off"),
     ("log [LINES]", "the end of the system log"),
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
@@ -96,6 +115,10 @@ impl Command {
             "restart" => one("restart APP").map(Command::Restart),
             "kill" => one("kill APP").map(Command::Kill),
             "revoke" => one("revoke DEVICE").map(Command::Revoke),
+            "slots" => plain(Command::Slots, "slots"),
+            "eject" => slot(first, second, SlotAction::Eject, "eject SLOT"),
+            "cut" => slot(first, second, SlotAction::Cut, "cut SLOT"),
+            "switch-on" => slot(first, second, SlotAction::SwitchOn, "switch-on SLOT"),
             "log" if second.is_none() => {
                 number(first, "log [LINES]").map(|lines| Command::Log(lines.unwrap_or(LOG_LINES)))
             }
@@ -107,6 +130,19 @@ impl Command {
             "poweroff" => plain(Command::PowerOff, "poweroff"),
             _ => Err(CommandError::Unknown(name.into())),
         }
+    }
+}
+
+/// A command about the slot whose number is `first`.
+fn slot(
+    first: Option<&str>,
+    second: Option<&str>,
+    action: SlotAction,
+    usage: &'static str,
+) -> Result<Command, CommandError> {
+    match (number(first, usage)?, second) {
+        (Some(slot), None) => Ok(Command::Slot(slot, action)),
+        _ => Err(CommandError::Usage(usage)),
     }
 }
 
@@ -122,7 +158,11 @@ mod tests {
     #[test]
     fn understands_every_command_of_the_help() {
         for (words, _) in HELP.iter().filter(|(words, _)| !words.is_empty()) {
-            let line = words.replace("[LINES]", "5").replace("[CPU]", "1").replace("[APP]", "echo");
+            let line = words
+                .replace("SLOT", "3")
+                .replace("[LINES]", "5")
+                .replace("[CPU]", "1")
+                .replace("[APP]", "echo");
             assert!(Command::parse(&line).is_ok(), "{line}");
         }
         assert_eq!(Command::parse("  "), Ok(Command::Nothing));
@@ -131,6 +171,7 @@ mod tests {
         assert_eq!(Command::parse("trace"), Ok(Command::Trace(None)));
         assert_eq!(Command::parse("grants"), Ok(Command::Grants(None)));
         assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
+        assert_eq!(Command::parse("cut 7"), Ok(Command::Slot(7, SlotAction::Cut)));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
 
@@ -143,6 +184,9 @@ mod tests {
         assert_eq!(text("kill a b"), "usage: kill APP");
         assert_eq!(text("log many"), "usage: log [LINES]");
         assert_eq!(text("trace -1"), "usage: trace [CPU]");
+        assert_eq!(text("eject"), "usage: eject SLOT");
+        assert_eq!(text("cut first"), "usage: cut SLOT");
+        assert_eq!(text("switch-on 1 2"), "usage: switch-on SLOT");
         assert_eq!(text("ps -ef"), "usage: ps");
         assert_eq!(text("grants a b"), "usage: grants [APP]");
     }

@@ -55,10 +55,10 @@ impl From<PciError> for weir_abi::Error {
             PciError::NotPresent => Error::Unsupported,
             PciError::OutOfRange | PciError::HoldsInterruptTable | PciError::SharesPage => Error::BadArgument,
             PciError::Malformed => Error::NotIsolated,
-            PciError::BadBusRanges { .. }
-            | PciError::TooManyFunctions { .. }
-            | PciError::Vanished
-            | PciError::TimedOut(_) => Error::Hardware,
+            PciError::Vanished => Error::Gone,
+            PciError::BadBusRanges { .. } | PciError::TooManyFunctions { .. } | PciError::TimedOut(_) => {
+                Error::Hardware
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::arch::time;
 use crate::object::Object;
 use crate::object::process::Process;
 use crate::pci::{Clock, pci};
-use crate::trace;
+use crate::{hotplug, trace};
 
 impl Device {
     /// Makes `process` the owner.
@@ -98,6 +98,7 @@ impl Device {
         let function = self.function();
         function.set_bus_master(&pci().ecam, false)?;
         if self.has_reset() {
+            let _hold = hotplug::hold(self.function().address);
             let inventory = pci().inventory();
             let pending = inventory.begin_reset(self.index(&inventory)?, &pci().ecam, &Clock)?;
             drop(inventory);
@@ -136,8 +137,9 @@ impl Device {
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
-        // 7: the next owner finds it reset; here so that it forgets this one's data now.
-        let reset = self.reset();
+        // 7: the next owner finds it reset; here so that it forgets this one's data now. One that leaves the machine
+        // loses its power.
+        let reset = if self.is_gone.load(Ordering::Relaxed) { Ok(()) } else { self.reset() };
         if let Some(error) =
             [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err), reset.err()]
                 .into_iter()

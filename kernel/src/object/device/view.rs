@@ -50,8 +50,9 @@ impl DeviceRef {
         }
     }
 
-    /// Its description.
-    pub(crate) fn info(&self) -> DeviceInfo {
+    /// Its description; `Gone` where the function left or the grant is over.
+    pub(crate) fn info(&self) -> Result<DeviceInfo, Error> {
+        self.check()?;
         let function = self.device.function();
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
@@ -69,7 +70,7 @@ impl DeviceRef {
             },
             _ => BarInfo::default(),
         };
-        DeviceInfo {
+        Ok(DeviceInfo {
             address: self.address(),
             vendor: function.vendor,
             device: function.device,
@@ -84,7 +85,7 @@ impl DeviceRef {
             owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
             faults: self.device.faults.load(Ordering::Relaxed),
             bars: function.bars.each_ref().map(bar),
-        }
+        })
     }
 
     fn group(&self) -> u32 {
@@ -177,7 +178,7 @@ impl DeviceRef {
             }
             let (entry, message) = device.message(&route)?;
             let bound = Bound { route, entry, message, is_masked: true };
-            if let Err(error) = device.program(index, &bound) {
+            if let Err(error) = device.program(index, bound.message) {
                 bound.free(device.unit);
                 return Err(error);
             }
