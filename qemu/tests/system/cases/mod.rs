@@ -5,6 +5,7 @@ mod command;
 mod confinement;
 mod documents;
 mod echo;
+mod hotplug;
 mod measure;
 mod restart;
 mod runner;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         echo::CASES,
         confinement::CASES,
         restart::CASES,
+        hotplug::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
