@@ -362,11 +362,10 @@ impl Slot {
         if self.command_until.is_none() && self.wanted != self.told {
             self.told = self.wanted;
             self.port.write_control(space, self.wanted);
-            if !self.port.slot.is_silent() {
-                // It may be done at once.
-                self.look(space);
-                self.command_until = (!self.take_completion()).then_some(now_us + COMMAND_LIMIT_US);
-            }
+            // It may be done at once.
+            self.look(space);
+            let is_done = self.take_completion() || self.port.slot.is_silent();
+            self.command_until = (!is_done).then_some(now_us + COMMAND_LIMIT_US);
         }
         self.command_until.is_none()
     }
@@ -383,7 +382,7 @@ impl Slot {
         let next = match self.state {
             State::Empty if self.is_present => State::Settling { until: now_us + SETTLE_US },
             State::Settling { .. } if !self.is_present => self.empty(),
-            State::Settling { .. } if is_swapped(events) => State::Settling { until: now_us + SETTLE_US },
+            State::Settling { .. } if is_replaced(events) => State::Settling { until: now_us + SETTLE_US },
             State::Settling { until } if now_us >= until => self.light(space),
             State::Lighting => State::Linking { until: now_us + LINK_LIMIT_US },
             State::Linking { .. } | State::Quiet { .. } | State::Asking { .. }
@@ -411,7 +410,7 @@ impl Slot {
                 return self.step_used(events, request, now_us);
             }
             State::Darkening { returns } => State::Cooling { until: now_us + POWER_US, is_new: returns },
-            State::Cooling { until, is_new: false } if !self.is_present || is_swapped(events) => {
+            State::Cooling { until, is_new: false } if !self.is_present || is_replaced(events) => {
                 State::Cooling { until, is_new: true }
             }
             State::Cooling { until, is_new } if now_us >= until => match (self.is_present, is_new) {
@@ -420,7 +419,7 @@ impl Slot {
                 (false, _) => self.empty(),
             },
             State::Off | State::Waking { .. } if !self.is_present => self.empty(),
-            State::Off if is_swapped(events) => State::Settling { until: now_us + SETTLE_US },
+            State::Off if is_replaced(events) => State::Settling { until: now_us + SETTLE_US },
             State::Off | State::Waking { .. } if request == Some(Request::On) => self.light(space),
             State::Off if events.button() => {
                 self.show(Indicator::Blinks);
@@ -439,7 +438,8 @@ impl Slot {
 
     /// A step of a slot whose functions are listed.
     fn step_used(&mut self, events: SlotStatus, request: Option<Request>, now_us: u64) -> Step {
-        let is_lost = self.holds == 0 && (is_swapped(events) || !self.is_present || !self.has_link);
+        let is_lost = self.holds == 0
+            && (is_replaced(events) || events.link_changed() || !self.is_present || !self.has_link);
         let next = match self.state {
             // A broken power supply does not mend itself; what was pulled may come again.
             _ if events.power_fault() => State::Taking { returns: false },
@@ -508,6 +508,6 @@ impl Slot {
 }
 
 /// What was in the slot may have been replaced, whatever is in it now.
-fn is_swapped(events: SlotStatus) -> bool {
-    events.presence_changed() || events.link_changed() || events.latch_changed()
+fn is_replaced(events: SlotStatus) -> bool {
+    events.presence_changed() || events.latch_changed()
 }

@@ -271,6 +271,10 @@ impl Machine {
         change(self.functions.borrow_mut().get_mut(&address).unwrap());
     }
 
+    pub(super) fn insert(&self, address: PciAddress, fake: Fake) {
+        self.functions.borrow_mut().insert(address, fake);
+    }
+
     pub(super) fn unplug(&self, address: PciAddress) {
         self.functions.borrow_mut().remove(&address);
     }
