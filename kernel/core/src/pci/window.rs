@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::bar::BarKind;
 use super::config::Config;
 use super::registers::{WindowWord, offset};
-use crate::frames::{FRAME_BYTES, PhysAddr};
+use crate::frames::PhysAddr;
 
 /// Granularity of windows.
 const MIB: u64 = 1 << 20;
@@ -35,8 +35,8 @@ impl Windows {
         Windows { memory: range(memory, 0, 0), prefetchable: range(prefetchable, base, limit) }
     }
 
-    /// Room for `bytes` bytes of some kind, a power of two, whose whole pages `taken` leaves free: that gives the end
-    /// of something that lies in a range, above the range's start.
+    /// Room for `bytes` bytes of some kind, a power of two, that `taken` leaves free: that gives the end, on a page
+    /// boundary, of something that lies in a range.
     pub(super) fn place(
         &self,
         kind: BarKind,
@@ -64,7 +64,6 @@ fn place_in(
     bytes: u64,
     taken: impl Fn(&Range<PhysAddr>) -> Option<PhysAddr>,
 ) -> Option<u64> {
-    let bytes = bytes.max(FRAME_BYTES);
     let mut at = window.start.checked_next_multiple_of(bytes)?;
     loop {
         let end = at.checked_add(bytes).filter(|end| *end <= window.end)?;

@@ -1,9 +1,11 @@
+use std::cell::Cell;
 use std::ops::Range;
 
 use pci_types::PciAddress;
 
 use super::fake::{Fake, Machine, at};
 use crate::frames::PhysAddr;
+use crate::pci::config::ConfigSpace;
 use crate::pci::{Inventory, PciError};
 
 const PORT: (u8, u8, u8) = (0, 1, 0);
@@ -128,18 +130,19 @@ fn what_leaves_takes_nobody_along() {
         (at(2, 1, 0), Fake::downstream_port(4, 4)),
         (at(3, 0, 0), Fake::virtio(0xfe00_0000)),
         (at(4, 0, 0), Fake::e1000e(0xfe10_0000)),
-        (at(0, 2, 0), Fake::root_port(5, 5)),
-        (at(5, 0, 0), Fake::igb(0xfd00_0000)),
+        (at(0, 2, 0), Fake::root_port(5, 6)),
+        (at(5, 0, 0), Fake::upstream_port(6, 6)),
+        (at(6, 0, 0), Fake::igb(0xfd00_0000)),
     ]);
     let mut inventory = machine.enumerate();
     assert_eq!(inventory.behind(port()).count(), 5);
     inventory.unplug(port());
     let left: Vec<_> = inventory.functions().iter().map(|function| function.address).collect();
-    assert_eq!(left, [port(), at(0, 2, 0), at(5, 0, 0)]);
-    assert_eq!(inventory.functions()[2].parent, Some(1));
+    assert_eq!(left, [port(), at(0, 2, 0), at(5, 0, 0), at(6, 0, 0)]);
+    assert_eq!(inventory.functions()[3].parent, Some(2));
     inventory.unplug(port());
     inventory.unplug(at(9, 9, 1));
-    assert_eq!(inventory.functions().len(), 3);
+    assert_eq!(inventory.functions().len(), 4);
 }
 
 #[test]
@@ -157,16 +160,39 @@ fn what_comes_with_a_bad_description_is_listed_but_never_used() {
     assert_eq!(inventory.mappable(index, 0, 0, 0x1000, &[]), Err(PciError::Malformed));
 }
 
+/// Registers that tell their size, but take no address.
+struct Stubborn(Machine);
+
+impl ConfigSpace for Stubborn {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        self.0.read(address, offset)
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if offset != 0x10 || matches!(value, 0 | u32::MAX) {
+            self.0.write(address, offset, value);
+        }
+    }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        self.0.write_half(address, offset, value);
+    }
+}
+
 #[test]
 fn a_register_that_does_not_take_its_address_ends_it() {
     let (machine, mut inventory) = machine();
-    // 8 KiB by its size, but the upper address bits are stuck.
-    machine.insert(at(1, 0, 0), Fake::endpoint(0x1234, 2, 0).with(0x10, 0, 0x0fff_e000));
-    let result = plug(&machine, &mut inventory);
-    assert!(result == Ok(1) || result == Err(PciError::Malformed), "{result:?}");
-    if result == Ok(1) {
-        assert!(addresses(&inventory, at(1, 0, 0)).is_empty(), "a size that is none has no address");
-    }
+    machine.insert(at(1, 0, 0), Fake::edu(0));
+    assert_eq!(inventory.plug(&Stubborn(machine), port(), &[]), Err(PciError::Malformed));
+    assert_eq!(inventory.functions().len(), 3);
+}
+
+#[test]
+fn prefetchable_memory_of_32_bits_lies_below_4_gib() {
+    let (machine, mut inventory) = machine();
+    machine.insert(at(1, 0, 0), Fake::endpoint(0x1234, 2, 0).with(0x10, 8, 0xffff_0000));
+    assert_eq!(plug(&machine, &mut inventory), Ok(1));
+    assert_eq!(addresses(&inventory, at(1, 0, 0)), [0xfe00_0000]);
 }
 
 #[test]
@@ -188,4 +214,57 @@ fn behind_a_port_without_access_control_it_joins_the_group_of_the_port() {
     assert_eq!(plug(&machine, &mut inventory), Ok(2));
     let groups: Vec<_> = (0..3).map(|index| inventory.group(index)).collect();
     assert_eq!(groups, [0, 0, 0]);
+}
+
+/// A configuration space that does not exist any more after some reads.
+struct Vanishing<'a> {
+    machine: &'a Machine,
+    reads_left: Cell<u32>,
+    keeps: PciAddress,
+}
+
+impl ConfigSpace for Vanishing<'_> {
+    fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        if address == self.keeps {
+            return self.machine.read(address, offset);
+        }
+        let left = self.reads_left.get();
+        self.reads_left.set(left.saturating_sub(1));
+        if left > 0 { self.machine.read(address, offset) } else { u32::MAX }
+    }
+
+    fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        if address == self.keeps || self.reads_left.get() > 0 {
+            self.machine.write(address, offset, value);
+        }
+    }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        if address == self.keeps || self.reads_left.get() > 0 {
+            self.machine.write_half(address, offset, value);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_vanishes_while_it_is_looked_at_is_not_listed() {
+    // The second has no registers whose address would be read back.
+    for fake in [Fake::igb(0), Fake::endpoint(0x1234, 2, 0).express(0, true)] {
+        let plug_after = |reads: u32| {
+            let (machine, mut inventory) = machine();
+            machine.insert(at(1, 0, 0), fake.clone().multi_function());
+            machine.insert(at(1, 0, 1), fake.clone());
+            let space = Vanishing { machine: &machine, reads_left: reads.into(), keeps: port() };
+            let result = inventory.plug(&space, port(), &[]);
+            let arrived = &inventory.functions()[3..];
+            assert_eq!(arrived.len(), result.unwrap_or(0));
+            assert!(arrived.is_empty() || arrived.len() == 2, "half of it");
+            assert!(arrived.iter().all(|function| function.capabilities.express.is_some()));
+            result.is_ok()
+        };
+        let needed = (0..2000).find(|reads| plug_after(*reads)).expect("it can be listed");
+        assert!(needed > 20, "{needed}");
+        // The last thing that is asked is whether all are still there.
+        assert!((needed..needed + 50).all(plug_after));
+    }
 }

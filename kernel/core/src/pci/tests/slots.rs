@@ -1,9 +1,8 @@
-use pci_types::PciAddress;
 use proptest::prelude::*;
 
 use super::bay::{Bay, Completes, port};
-use super::fake::{Fake, Machine, at};
-use crate::pci::config::ConfigSpace;
+use super::fake::{Fake, Machine};
+use crate::pci::config::ConfigSpace as _;
 use crate::pci::registers::{Indicator, SlotStatus};
 use crate::pci::{Action, Outline, Request, Slot};
 use crate::testing::cases;
@@ -483,54 +482,4 @@ proptest! {
         bench.poll();
         prop_assert_eq!(bench.slot.outline(), Outline::Empty);
     }
-}
-
-/// A configuration space that does not exist any more after some reads.
-struct Vanishing<'a> {
-    machine: &'a Machine,
-    reads_left: std::cell::Cell<u32>,
-    keeps: PciAddress,
-}
-
-impl ConfigSpace for Vanishing<'_> {
-    fn read(&self, address: PciAddress, offset: u16) -> u32 {
-        if address == self.keeps {
-            return self.machine.read(address, offset);
-        }
-        let left = self.reads_left.get();
-        self.reads_left.set(left.saturating_sub(1));
-        if left > 0 { self.machine.read(address, offset) } else { u32::MAX }
-    }
-
-    fn write(&self, address: PciAddress, offset: u16, value: u32) {
-        if address == self.keeps || self.reads_left.get() > 0 {
-            self.machine.write(address, offset, value);
-        }
-    }
-
-    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
-        if address == self.keeps || self.reads_left.get() > 0 {
-            self.machine.write_half(address, offset, value);
-        }
-    }
-}
-
-#[test]
-fn a_device_that_vanishes_while_it_is_looked_at_is_not_listed() {
-    let plug_after = |reads: u32| {
-        let windows = Fake::root_port(1, 1).with(0x20, 0xfe10_fe00, 0).with(0x24, 0x0000_fff0, 0);
-        let machine = Machine::new([(at(0, 1, 0), windows)]);
-        let mut inventory = machine.enumerate();
-        inventory.reserve(8).unwrap();
-        machine.insert(at(1, 0, 0), Fake::igb(0).multi_function());
-        machine.insert(at(1, 0, 1), Fake::virtio(0));
-        let space = Vanishing { machine: &machine, reads_left: reads.into(), keeps: at(0, 1, 0) };
-        let result = inventory.plug(&space, at(0, 1, 0), &[]);
-        assert_eq!(inventory.functions().len(), 1 + result.unwrap_or(0));
-        result.is_ok()
-    };
-    let needed = (0..2000).find(|reads| plug_after(*reads)).expect("it can be listed");
-    assert!(needed > 100, "{needed}");
-    // The last thing that is asked is whether all are still there.
-    assert!((0..needed).all(|reads| !plug_after(reads)));
 }
