@@ -2,6 +2,7 @@
 
 mod count;
 mod dmar;
+mod firmware;
 pub mod ivrs;
 mod table;
 
@@ -9,4 +10,5 @@ pub use dmar::{
     Devices, Dmar, DmarFlags, PciAddress, ReservedRegion, RootPortAts, Scope, ScopeKind, Topology,
     UnitDescription,
 };
+pub use firmware::{Cover, Firmware, Refusal};
 pub use ivrs::Ivrs;

@@ -103,8 +103,8 @@ pub enum Error {
         /// The requester.
         requester: RequesterId,
     },
-    /// The domain's page-table format is not one this unit walks.
-    #[error("domain was built for capabilities the unit does not have")]
+    /// The domain's page-table format is not one this unit walks, or not in the mode it is in.
+    #[error("domain was built for capabilities or a mode the unit does not have")]
     IncompatibleDomain,
     /// Fixed interrupts need a vector of 16 or more (the first 16 are reserved by the local APIC).
     #[error("vector {vector} is reserved")]
@@ -127,6 +127,9 @@ pub enum Error {
         /// Requester asked for.
         requester: RequesterId,
     },
+    /// The step must come after `enable_translation`.
+    #[error("translation is not enabled yet")]
+    NotEnabled,
     /// The step was already done, or the step it must come before; it is done once.
     #[error("already enabled")]
     AlreadyEnabled,
@@ -151,7 +154,8 @@ pub enum Error {
     #[error("no interrupt remapping entry left")]
     OutOfInterrupts,
 
-    /// The unit lacks queued invalidation, a page-table depth Weir can use, or its registers are not all mapped.
+    /// The unit lacks queued invalidation, a page-table depth Weir can use or the mode asked for, or its registers are
+    /// not all mapped.
     #[error("unit lacks what Weir needs")]
     Unsupported,
     /// The unit does not remap interrupts, or not in the mode asked for.

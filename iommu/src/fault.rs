@@ -50,6 +50,20 @@ impl FaultReason {
     pub const WRITE: Self = FaultReason(0x5);
     /// A read from where reading is not allowed.
     pub const READ: Self = FaultReason(0x6);
+    /// Scalable mode: the requester's half of a bus has no context table: it is attached to nothing.
+    pub const SCALABLE_ROOT_NOT_PRESENT: Self = FaultReason(0x39);
+    /// Scalable mode: the requester is attached to nothing.
+    pub const SCALABLE_CONTEXT_NOT_PRESENT: Self = FaultReason(0x41);
+    /// First stage: nothing is mapped there.
+    pub const FIRST_STAGE_NOT_PRESENT: Self = FaultReason(0x71);
+    /// Scalable mode: nothing is mapped there, or not for this access, in a second-stage table.
+    pub const SECOND_STAGE_PERMISSION: Self = FaultReason(0x79);
+    /// First stage: the address is none of 48 bits, sign-extended.
+    pub const NOT_CANONICAL: Self = FaultReason(0x80);
+    /// Scalable mode: a write to where writing is not allowed.
+    pub const SCALABLE_WRITE: Self = FaultReason(0x85);
+    /// Scalable mode: a read from where reading is not allowed.
+    pub const SCALABLE_READ: Self = FaultReason(0x86);
     /// The interrupt names an entry that is not present.
     pub const INTERRUPT_NOT_PRESENT: Self = FaultReason(0x22);
     /// Compatibility-format interrupt.
@@ -79,24 +93,58 @@ impl FaultReason {
 
 impl core::fmt::Display for FaultReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let text = match *self {
-            Self::ROOT_NOT_PRESENT | Self::CONTEXT_NOT_PRESENT => "requester is blocked",
-            Self::CONTEXT_INVALID => "context entry is invalid",
-            Self::BEYOND_WIDTH => "address is beyond the domain",
-            Self::WRITE => "write is not allowed",
-            Self::READ => "read is not allowed",
-            Self::INTERRUPT_NOT_PRESENT => "interrupt entry is not present",
-            Self::INTERRUPT_COMPATIBILITY => "compatibility-format interrupt",
-            Self::INTERRUPT_SOURCE => "interrupt entry of another requester",
-            Self::AMD_ILLEGAL_DEVICE_ENTRY => "device table entry is illegal",
-            Self::AMD_DEVICE_TABLE_HARDWARE => "device table cannot be read",
-            Self::AMD_PAGE_TABLE_HARDWARE => "page table cannot be read",
-            Self::AMD_ILLEGAL_COMMAND => "illegal command",
-            Self::AMD_COMMAND_HARDWARE => "command buffer cannot be read",
-            Self::AMD_INVALID_REQUEST => "invalid request",
-            _ => return write!(f, "reason {:#x}", self.0),
-        };
-        f.write_str(text)
+        match self.text() {
+            Some(text) => f.write_str(text),
+            None => write!(f, "reason {:#x}", self.0),
+        }
+    }
+}
+
+impl FaultReason {
+    /// What the owner is told; `None` for codes no revision defines.
+    const fn text(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x01 | 0x02 | 0x39 | 0x41 => "requester is blocked",
+            0x03 | 0x43 => "context entry is invalid",
+            0x04 | 0x74 | 0x83 | 0x84 => "address is beyond the domain",
+            0x05 | 0x77 | 0x85 => "write is not allowed",
+            0x06 | 0x75 | 0x76 | 0x86 => "read is not allowed",
+            0x07 | 0x70 | 0x73 | 0x78 => "page table cannot be read",
+            0x08 | 0x30 | 0x38 => "root table cannot be read",
+            0x09 | 0x40 => "context table cannot be read",
+            0x0a | 0x3a => "root entry has reserved bits set",
+            0x0b | 0x42 => "context entry has reserved bits set",
+            0x0c | 0x72 | 0x7a => "page-table entry has reserved bits set",
+            0x0d | 0x44 => "translation request is not allowed",
+            0x0e | 0x87 => "interrupt range is no memory",
+            0x20 => "interrupt has reserved bits set",
+            0x21 => "interrupt index is beyond the table",
+            0x22 => "interrupt entry is not present",
+            0x23 => "interrupt table cannot be read",
+            0x24 => "interrupt entry has reserved bits set",
+            0x25 => "compatibility-format interrupt",
+            0x26 => "interrupt entry of another requester",
+            0x31 | 0x45 | 0x46 => "request with pasid is not allowed",
+            0x32 | 0x47 => "page request is not allowed",
+            0x48 | 0x5b => "pasid entry is invalid",
+            0x50 | 0x58 => "pasid table cannot be read",
+            0x51 | 0x59 => "pasid entry is not present",
+            0x52 | 0x5a => "pasid entry has reserved bits set",
+            0x5c | 0x82 => "execution is not allowed",
+            0x5d | 0x81 => "supervisor and user do not agree",
+            0x71 => "nothing is mapped",
+            0x79 => "access is not allowed",
+            0x7b => "page table pointer is invalid",
+            0x7c | 0x90 | 0x91 => "unit would have to write the page table",
+            0x80 => "address is not canonical",
+            0xe1 => "device table entry is illegal",
+            0xe3 => "device table cannot be read",
+            0xe4 => "page table cannot be read",
+            0xe5 => "illegal command",
+            0xe6 => "command buffer cannot be read",
+            0xe8 => "invalid request",
+            _ => return None,
+        })
     }
 }
 
@@ -107,4 +155,24 @@ pub struct Drained {
     pub faults: usize,
     /// The unit had no room for some faults since the last drain.
     pub is_overflow: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn every_reason_there_is_has_a_name() {
+        let dma = (0x1..=0xe).chain(0x30..=0x32).chain(0x38..=0x3a).chain(0x40..=0x48).chain(0x50..=0x52);
+        let scalable = (0x58..=0x5d).chain(0x70..=0x7c).chain(0x80..=0x87).chain(0x90..=0x91);
+        for code in dma.chain(scalable).chain(0x20..=0x26) {
+            let text = FaultReason(code).to_string();
+            assert!(!text.contains("reason"), "{code:#x}: {text}");
+        }
+        assert_eq!(FaultReason::CONTEXT_NOT_PRESENT.to_string(), "requester is blocked");
+        assert_eq!(FaultReason::AMD_ILLEGAL_COMMAND.to_string(), "illegal command");
+        assert_eq!(FaultReason(0xff).to_string(), "reason 0xff");
+    }
 }

@@ -1,6 +1,6 @@
 //! DMA and interrupt remapping: the wall around a device.
 //!
-//! A [`Domain`](domain::Domain) is what one owner's devices may reach; a unit ([`vtd::Unit`], [`amdvi::Unit`]) is one
+//! A [`Domain`](domain::Domain) is what one owner's devices may reach; a unit ([`unit::Unit`], of either make) is one
 //! remapping unit of the machine, which keeps every requester inside the domain it is attached to, or blocked;
 //! firmware's table ([`Dmar`](acpi::Dmar), [`Ivrs`](acpi::Ivrs)) says which unit covers which function.
 //!
@@ -11,7 +11,7 @@
 //! Knows nothing of the kernel: it reaches registers, table memory and time through the three small traits of
 //! [`environment`], so the same code runs in the kernel, in host tests and against QEMU's model.
 //! It does not decide who owns what, does not parse PCI, does not enable bus mastering, and never uses
-//! pass-through, ATS or PASIDs. Written to the Intel VT-d specification, revision 5.10 (D51397-018), legacy mode, and to
+//! pass-through, ATS or PASIDs. Written to the Intel VT-d specification, revision 5.10 (D51397-018), and to
 //! the AMD IOMMU specification, 48882, revision 3.x.
 #![no_std]
 
@@ -28,6 +28,8 @@ mod id_set;
 mod interrupt;
 mod second_stage;
 mod tables;
+pub mod unit;
 pub mod vtd;
 
+pub use capabilities::{Capabilities, Mode, Sharing};
 pub use error::{Blame, Error, Result, Wait};

@@ -13,6 +13,7 @@ mod entry;
 mod format;
 mod map;
 mod unmap;
+mod walk;
 
 use crate::address::PhysAddr;
 use crate::environment::TableMemory;
@@ -32,8 +33,8 @@ pub(crate) struct SecondStage<M> {
 }
 
 impl<M: TableMemory> SecondStage<M> {
-    pub(crate) fn new(memory: M, format: Format, is_coherent: bool) -> Result<Self> {
-        let tables = Tables::new(memory, is_coherent);
+    pub(crate) fn new(memory: M, format: Format) -> Result<Self> {
+        let tables = Tables::new(memory, format.is_coherent());
         let root = tables.alloc(1)?;
         Ok(SecondStage { tables, format, root })
     }

@@ -45,6 +45,11 @@ impl<M: TableMemory> Tables<M> {
         unsafe { self.memory.write64(at, value) }
     }
 
+    /// Reads a 16-byte entry that only this crate writes.
+    pub(crate) fn read128(&self, at: PhysAddr) -> u128 {
+        u128::from(self.read64(at.offset(8))) << 64 | u128::from(self.read64(at))
+    }
+
     /// Writes a 16-byte entry so that the unit sees all or nothing of it, and sees it now.
     pub(crate) fn write128(&self, at: PhysAddr, value: u128) {
         // SAFETY: invariant A.

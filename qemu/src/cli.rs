@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_abi::choice::IommuChoice;
 
 /// Weir: an operating system in which a device driver is a library inside the application that owns the
 /// device.
@@ -22,7 +23,9 @@ Examples:
   ./weir run --timeout 20 --json out  twenty seconds, final counters into the file `out`
   ./weir test                         every test, on the host and in QEMU
   ./weir test boot                    the tests whose name contains `boot`
+  ./weir audit --machine q35-vtd      who reaches what in the default system on that machine
   ./weir measure                      figures of this tree, in a table
+  ./weir measure control              what the control path costs
 
 WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
 enough, or a private copy is unpacked into the cache directory of the user.";
@@ -34,6 +37,8 @@ pub enum Command {
     Run(RunOptions),
     /// Run the tests: on the host, and in QEMU with one machine per case
     Test(TestOptions),
+    /// Say who can reach which memory, registers and interrupts, and prove that owners are apart
+    Audit(AuditOptions),
     /// Measure boot, kernel size, system-call cost and kernel entries per packet
     Measure(MeasureOptions),
     /// Write kernel and bundle as files, and say how to boot them
@@ -72,9 +77,13 @@ pub struct RunOptions {
     /// Which system, and how it is built
     #[command(flatten)]
     pub system: SystemOptions,
-    /// Machine, a file of qemu/machines
-    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
-    pub machine: String,
+    /// Machine, a file of qemu/machines (default: one that has the mode asked for, else q35-vtd)
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
+    /// How the kernel confines devices, in place of the manifest's `iommu`: met or refused. One of auto, legacy,
+    /// scalable-second, scalable-first, amd
+    #[arg(long, value_name = "MODE", value_parser = iommu_choice)]
+    pub iommu: Option<IommuChoice>,
     /// Memory of the machine, such as 512M or 8G
     #[arg(long, default_value = "512M", value_name = "SIZE")]
     pub memory: String,
@@ -98,6 +107,10 @@ pub struct RunOptions {
     pub gdb: bool,
 }
 
+fn iommu_choice(word: &str) -> Result<IommuChoice, String> {
+    IommuChoice::from_word(word).ok_or_else(|| format!("the modes are {}", IommuChoice::LIST))
+}
+
 /// Options of `weir test`.
 #[derive(Debug, Args)]
 pub struct TestOptions {
@@ -111,13 +124,51 @@ pub struct TestOptions {
     pub jobs: u32,
 }
 
+/// Options of `weir audit`.
+#[derive(Debug, Args)]
+pub struct AuditOptions {
+    /// Which system, and how it is built
+    #[command(flatten)]
+    pub system: SystemOptions,
+    /// Boot it on this machine, a file of qemu/machines, and audit what is there (default: only the manifest)
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
+    /// Memory of the machine, such as 512M or 8G
+    #[arg(long, default_value = "512M", value_name = "SIZE")]
+    pub memory: String,
+    /// Network devices of the machine
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub networks: usize,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a drawing of who reaches what
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// A table of `weir measure`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Table {
+    /// Boot, kernel size, a system call, kernel entries per packet
+    Basics,
+    /// Mapping, granting, revoking, interrupts and faults: instructions and time
+    Control,
+}
+
 /// Options of `weir measure`.
 #[derive(Debug, Args)]
 pub struct MeasureOptions {
+    /// What to measure
+    #[arg(default_value = "basics", value_name = "TABLE")]
+    pub table: Table,
+    /// Machine to measure `control` on, a file of qemu/machines; several may be given
+    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
+    pub machine: Vec<String>,
     /// Write the figures as JSON, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// One boot and fewer packets: to see that it works, not for figures to keep
+    /// One boot, fewer packets and samples: to see that it works, not for figures to keep
     #[arg(long)]
     pub quick: bool,
 }
@@ -151,7 +202,8 @@ pub fn parse() -> Result<Command, ExitCode> {
 /// The first paragraph of clap's message: what is wrong, without the usage text.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: run, test, measure, image, setup, docs or miri (./weir --help)".into();
+        return "say what to do: run, test, audit, measure, image, setup, docs or miri (./weir --help)"
+            .into();
     }
     let text = error.to_string();
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::audit::reach::Reach;
 use crate::build::Profile;
 use crate::machine::Machine;
-use crate::report::{App, Ready, Report, Status};
+use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::{COUNTING, EMULATED};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
@@ -20,21 +20,23 @@ use tempfile::TempPath;
 const BOOT_LIMIT: Duration = Duration::from_secs(40);
 /// How long an answer on the console may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Time between two questions: a guest that only answers does nothing else.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How many console lines a failure shows.
 const SHOWN_LINES: usize = 60;
 
 /// What to boot. The defaults: VT-d, 2 CPUs, 512 MiB, no network.
 pub struct Setup {
-    machine: &'static str,
+    machine: String,
     accelerator: &'static str,
     memory: &'static str,
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
     extra: Vec<String>,
+    words: String,
     bundle: Option<Vec<u8>>,
     slots: u32,
-    append: &'static str,
 }
 
 impl Setup {
@@ -42,23 +44,23 @@ impl Setup {
     #[must_use]
     pub fn new(manifest: &'static str) -> Setup {
         Setup {
-            machine: "q35-vtd",
+            machine: "q35-vtd".into(),
             accelerator: EMULATED,
             memory: "512M",
             cpus: 2,
             manifest,
             networks: vec![],
             extra: vec![],
+            words: "check_tables=on".into(),
             bundle: None,
             slots: 0,
-            append: "",
         }
     }
 
     /// Takes another kind of machine.
     #[must_use]
-    pub fn machine(self, machine: &'static str) -> Setup {
-        Setup { machine, ..self }
+    pub fn machine(self, machine: impl Into<String>) -> Setup {
+        Setup { machine: machine.into(), ..self }
     }
 
     /// Gives it another amount of memory, as QEMU writes it.
@@ -80,12 +82,32 @@ impl Setup {
         self
     }
 
+    /// Adds options of QEMU: devices.
+    #[must_use]
+    pub fn with(mut self, words: &[&str]) -> Setup {
+        self.extra.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Setup {
+        self.words = format!("{} {words}", self.words);
+        self
+    }
+
+    /// Leaves out the checks that only tests want.
+    #[must_use]
+    pub fn unchecked(self) -> Setup {
+        Setup { words: String::new(), ..self }
+    }
+
     /// Has the guest drive the slots of root ports, instead of the firmware.
     #[must_use]
     pub fn driving_slots(mut self) -> Setup {
         let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
         self.extra.extend(["-global", native].map(str::to_owned));
-        Setup { append: "hotplug=native", ..self }
+        self.words("hotplug=native")
     }
 
     /// Adds a slot without a device: root port `rpN`, slot number N + 1. What comes to it uses the network `nN`. Not
@@ -148,13 +170,16 @@ impl Setup {
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let config = Config {
-            machine: Machine::named(self.machine)?,
+            machine: Machine::named(&self.machine)?,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,
             kernel: system.kernel.clone(),
             bundle: other.as_ref().map_or(system.bundle.clone(), |file| file.to_path_buf()),
-            append: self.append.into(),
+            append: match system.iommu {
+                Some(choice) => format!("{} iommu={}", self.words, choice.word()),
+                None => self.words,
+            },
             networks: self.networks,
             extra: self.extra,
         };
@@ -170,6 +195,8 @@ pub struct Guest {
     ready: Option<Ready>,
     end_code: Option<u32>,
     statuses: Vec<Status>,
+    samples: Vec<Samples>,
+    audit: Option<Reach>,
     console: Vec<String>,
     /// What kind of network device the machine has.
     nic: String,
@@ -181,7 +208,7 @@ impl Guest {
     /// # Errors
     /// QEMU does not start.
     pub fn start(config: &Config, symbols: Symbols) -> Result<Guest> {
-        let vm = Vm::start(&tools::qemu(Series::Any)?, config)?;
+        let vm = Vm::start(&config.machine.qemu()?, config)?;
         Ok(Guest {
             vm: Some(vm),
             symbols,
@@ -189,6 +216,8 @@ impl Guest {
             ready: None,
             end_code: None,
             statuses: vec![],
+            samples: vec![],
+            audit: None,
             console: vec![],
             nic: config.machine.nic.clone(),
         })
@@ -237,6 +266,8 @@ impl Guest {
             }
             Event::Report(Report::Ready(ready)) => self.ready = Some(ready),
             Event::Report(Report::Status(status)) => self.statuses.push(status),
+            Event::Report(Report::Samples(samples)) => self.samples.push(samples),
+            Event::Report(Report::Audit(reach)) => self.audit = Some(reach),
             Event::Report(Report::End { code }) => self.end_code = Some(code),
             Event::Garbled(line) => self.console.push(format!("not a report: {}", without_escapes(&line))),
             Event::Ended | Event::Stop => {}
@@ -270,10 +301,31 @@ impl Guest {
         })
     }
 
+    /// Waits for a console line, from the first line of all, that has these words, one after the other.
+    ///
+    /// # Errors
+    /// None within the limit.
+    pub fn console_row(&mut self, words: &[&str], limit: Duration) -> Result<String> {
+        let mut looked_at = 0;
+        self.wait(&format!("a console line with {words:?}"), limit, |guest| {
+            let start = std::mem::replace(&mut looked_at, guest.console.len());
+            let is_it = |line: &&String| {
+                line.split_whitespace().collect::<Vec<_>>().windows(words.len()).any(|part| part == words)
+            };
+            guest.console[start..].iter().find(is_it).cloned()
+        })
+    }
+
     /// Whether a console line so far contains `text`.
     #[must_use]
     pub fn has_said(&self, text: &str) -> bool {
         self.console.iter().any(|line| line.contains(text))
+    }
+
+    /// How many console lines so far, including those that have just come, contain `text`.
+    pub fn count_said(&mut self, text: &str) -> usize {
+        self.drain();
+        self.console.iter().filter(|line| line.contains(text)).count()
     }
 
     /// Asks for reports until one `pleases`.
@@ -288,6 +340,7 @@ impl Guest {
                 return Ok(status);
             }
             self.check(Instant::now() < deadline, &format!("no sign of {what}: {status:?}"))?;
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 
@@ -383,6 +436,21 @@ impl Guest {
                 return;
             }
         }
+    }
+
+    /// Who reaches what now: asks the supervisor.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub fn audit(&mut self) -> Result<Reach> {
+        self.type_line("audit")?;
+        self.wait("the audit's report", ANSWER_LIMIT, |guest| guest.audit.clone())
+    }
+
+    /// What was measured so far.
+    #[must_use]
+    pub fn samples(&self) -> &[Samples] {
+        &self.samples
     }
 
     /// Switches the machine off and checks that the guest did it, and why.

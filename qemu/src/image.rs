@@ -25,5 +25,8 @@ pub fn write(options: &ImageOptions) -> Result<ExitCode> {
         println!("{} ({} KiB)", workspace::shown(&to), bytes / 1024);
     }
     println!("boot: an ELF kernel with a PVH entry, and one initrd module");
+    if let Some(choice) = system.iommu {
+        println!("command line: iommu={}", choice.word());
+    }
     Ok(ExitCode::SUCCESS)
 }

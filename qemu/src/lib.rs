@@ -7,9 +7,10 @@
 //! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
 //! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) ·
-//! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`measure`] · [`docs`].
+//! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`measure`] · [`audit`] · [`docs`].
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod build;
 pub mod bundle;
 pub mod child;

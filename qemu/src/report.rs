@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::reach::Reach;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -12,11 +14,24 @@ pub enum Report {
     Ready(Ready),
     /// Counters now.
     Status(Status),
+    /// What was measured.
+    Samples(Samples),
+    /// Who reaches what.
+    Audit(Reach),
     /// The machine is about to be switched off.
     End {
         /// The code it ends with.
         code: u32,
     },
+}
+
+/// How long each performance of one operation took.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Samples {
+    /// Which operation.
+    pub name: String,
+    /// Ticks of the time-stamp counter.
+    pub ticks: Vec<u64>,
 }
 
 /// The system is up.
@@ -108,6 +123,9 @@ mod tests {
         let echo = status.app("echo").unwrap();
         assert_eq!((echo.restarts, echo.rx_packets, echo.data_path_kernel_entries), (2, 10, 3));
         assert_eq!(status.sum(|app| app.tx_packets), 9);
+        let samples = r#"{"type":"samples","name":"revoke","ticks":[7, 5]}"#;
+        let expected = Samples { name: "revoke".into(), ticks: vec![7, 5] };
+        assert_eq!(serde_json::from_str::<Report>(samples).unwrap(), Report::Samples(expected));
         assert_eq!(
             serde_json::from_str::<Report>(r#"{"type":"end","code":16}"#).unwrap(),
             Report::End { code: 16 }

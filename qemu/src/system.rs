@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use weir_abi::choice::IommuChoice;
 
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
@@ -18,6 +19,8 @@ pub struct System {
     pub bundle: PathBuf,
     /// The applications: name and ELF file, with symbols.
     pub programs: Vec<(String, PathBuf)>,
+    /// How the kernel is to confine devices, where the manifest says.
+    pub iommu: Option<IommuChoice>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
 }
@@ -29,11 +32,7 @@ impl System {
     /// No such manifest, a wrong one, or something does not build.
     pub fn build(options: &SystemOptions) -> Result<System> {
         let profile = if options.debug { Profile::Debug } else { Profile::Release };
-        let manifest = match &options.manifest {
-            Some(file) => file.clone(),
-            None => manifest_file(&options.system)?,
-        };
-        System::from_manifest(&manifest, options.cpus, profile)
+        System::from_manifest(&manifest_path(options)?, options.cpus, profile)
     }
 
     /// Builds the system that the manifest at `path` describes.
@@ -59,22 +58,52 @@ impl System {
             apps.filter_map(|app| Some((app.name.clone(), file_of(&app.program)?))).collect();
         programs
             .extend(file_of(weir_abi::bundle::INIT).map(|file| (weir_abi::bundle::INIT.to_owned(), file)));
-        let bundle = keep(path, cpus, profile, &bundle::write(&contents)?)?;
-        Ok(System { kernel, bundle, programs, notices: checked.notices })
+        let name = path.file_stem().unwrap_or_default().display();
+        let name = format!("{name}-{cpus}-{}", profile.word());
+        let bundle = keep(&name, &bundle::write(&contents)?)?;
+        Ok(System { kernel, bundle, programs, iommu: checked.iommu, notices: checked.notices })
+    }
+
+    /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`
+    /// (name, contents) in the bundle; `name` is the bundle's file's.
+    ///
+    /// # Errors
+    /// Something does not build.
+    pub fn alone(name: &str, first: &str, files: &[(&str, Vec<u8>)]) -> Result<System> {
+        let profile = Profile::Release;
+        build::check_programs(&[first])?;
+        let kernel = build::kernel(profile)?;
+        let file = build::programs(&[first], profile)?.remove(0);
+        let elf = fs::read(&file).with_context(|| format!("cannot read {}", workspace::shown(&file)))?;
+        let mut contents = vec![(weir_abi::bundle::INIT, bundle::stripped(&elf)?)];
+        contents.extend(files.iter().cloned());
+        let bundle = keep(name, &bundle::write(&contents)?)?;
+        let programs = vec![(weir_abi::bundle::INIT.to_owned(), file)];
+        Ok(System { kernel, bundle, programs, iommu: None, notices: vec![] })
     }
 }
 
 /// Writes the bundle under a name that stays, so that a command line shown to people can be typed again;
 /// replaced whole, so that runs at the same time do not disturb each other.
-fn keep(manifest: &Path, cpus: u32, profile: Profile, bytes: &[u8]) -> Result<PathBuf> {
+fn keep(name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let dir = workspace::target_dir().join("bundle");
     fs::create_dir_all(&dir)?;
-    let name = manifest.file_stem().unwrap_or_default().display();
-    let file = dir.join(format!("{name}-{cpus}-{}.bin", profile.word()));
+    let file = dir.join(format!("{name}.bin"));
     let temporary = tempfile::NamedTempFile::new_in(&dir)?;
     fs::write(temporary.path(), bytes).context("cannot write the bundle")?;
     temporary.persist(&file)?;
     Ok(file)
+}
+
+/// The manifest that `options` name.
+///
+/// # Errors
+/// There is none of that name.
+pub fn manifest_path(options: &SystemOptions) -> Result<PathBuf> {
+    match &options.manifest {
+        Some(file) => Ok(file.clone()),
+        None => manifest_file(&options.system),
+    }
 }
 
 /// The manifest that a person calls `system`.

@@ -3,6 +3,7 @@
 //!
 //! The memory is one that the device did reach: it was in the DMA window, the device wrote to it there, then it was
 //! taken out. Only the IOMMU, and only one that has forgotten the old translation, stands between the two.
+//! Other memory is in the window for reading only, and the device is told to write there.
 
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -31,13 +32,17 @@ const FAULT_LIMIT_NS: u64 = 1_000_000_000;
 /// Time between two looks for a frame or a fault.
 const LOOK_NS: u64 = 1_000_000;
 
-/// Memory of this program with known contents, which no device of it may reach any more.
-pub(crate) struct Canary(Mapping);
+/// Memory of this program with known contents, which no device of it may change.
+pub(crate) struct Canary {
+    memory: [Mapping; 2],
+    /// Where the device may read the second.
+    window: Mapping,
+}
 
 impl Canary {
     /// How it is, in words.
     pub(crate) fn state(&self) -> &'static str {
-        if has_pattern(&self.0) { "canary intact" } else { "canary DAMAGED" }
+        if self.memory.iter().all(has_pattern) { "canary intact" } else { "canary DAMAGED" }
     }
 }
 
@@ -56,11 +61,19 @@ where
     let bufs: Vec<_> = core::iter::from_fn(|| port.pool.take()).collect();
     port.start()?;
     bufs.into_iter().for_each(|buf| port.pool.put(buf));
-    let memory = Memory::create(PAGE_BYTES)?;
+    let (memory, constant) = (Memory::create(PAGE_BYTES)?, Memory::create(PAGE_BYTES)?);
+    // Mapped first, and for as long as the other: their addresses differ.
+    let window = constant.map_with(0, MAP_READ | MAP_DMA)?;
     let former = let_device_write(port, &memory)?;
-    let canary = Canary(memory.map(Access::ReadWrite)?);
+    let canary =
+        Canary { memory: [memory.map(Access::ReadWrite)?, constant.map(Access::ReadWrite)?], window };
+    // It has as many bytes as the pattern.
+    let _ = canary.memory[1].write(0, &PATTERN);
     log!("bad-descriptor: {former} taken out of the window, {}", canary.state());
-    for place in [former, Iova(canary.0.address()), KERNEL] {
+    let place = Iova(canary.window.io_address()?);
+    let is_given = one_fault(|| port.rx.offer_wrong_address(&mut port.pool, place))?;
+    log!("bad-descriptor: device told to write {place}, which it may only read, given: {is_given}");
+    for place in [former, Iova(canary.memory[0].address()), KERNEL] {
         let reads = one_fault(|| port.tx.send_wrong_address(&mut port.pool, place, SENT_BYTES))?;
         let writes = one_fault(|| port.rx.offer_wrong_address(&mut port.pool, place))?;
         log!("bad-descriptor: device told to read and write {place}, given: {}", reads && writes);

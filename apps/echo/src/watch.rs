@@ -20,6 +20,8 @@ const FAULTS_TOLD: u64 = 16;
 pub(crate) struct Watch {
     stats: &'static Stats,
     canary: Option<Canary>,
+    /// The canary was looked at after the first frame that arrived where it should.
+    is_canary_told: bool,
     /// Kernel entries before the data path began.
     first_entries: u64,
     faults_seen: u64,
@@ -28,7 +30,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(stats: &'static Stats, canary: Option<Canary>) -> Watch {
-        Watch { stats, canary, first_entries: 0, faults_seen: 0, is_link_up: true }
+        Watch { stats, canary, is_canary_told: false, first_entries: 0, faults_seen: 0, is_link_up: true }
     }
 
     /// The data path begins now.
@@ -57,7 +59,10 @@ impl Watch {
         let data_path = entries.wrapping_sub(self.first_entries);
         self.stats.data_path_kernel_entries.store(data_path, Ordering::Relaxed);
         self.stats.sleep_kernel_entries.store(sleep_entries, Ordering::Relaxed);
-        self.off_path(|watch| watch.watch_faults(&kernel_page().faults));
+        self.off_path(|watch| {
+            watch.watch_faults(&kernel_page().faults);
+            watch.tell_canary();
+        });
     }
 
     /// Does something whose kernel entries are not the data path's, such as logging.
@@ -81,6 +86,17 @@ impl Watch {
         self.stats.iommu_faults.store(written.saturating_add(lost), Ordering::Relaxed);
         if let Some(canary) = &self.canary {
             log!("bad-descriptor: {written} accesses blocked, {}", canary.state());
+        }
+    }
+
+    /// Tells how the canary is once the wrong descriptors, which come first, are used up: not every unit tells of
+    /// what it blocked.
+    fn tell_canary(&mut self) {
+        if let Some(canary) = self.canary.as_ref().filter(|_| !self.is_canary_told)
+            && self.stats.rx_packets.load(Ordering::Relaxed) > 0
+        {
+            self.is_canary_told = true;
+            log!("bad-descriptor: wrong descriptors are used up, {}", canary.state());
         }
     }
 

@@ -13,6 +13,7 @@ use weir_rt::kernel_page;
 use weir_rt::system::SlotControl;
 
 use crate::app::App;
+use crate::audit;
 use crate::sample::Sample;
 use crate::supervisor::Supervisor;
 
@@ -57,6 +58,10 @@ impl Supervisor {
             Command::Report => {
                 self.report_status();
                 show::counters(self.apps.iter().map(App::status))
+            }
+            Command::Audit => {
+                self.report(&audit::report(self.system, &self.devices.infos(), self.devices.indices()));
+                String::new()
             }
             Command::PowerOff => {
                 self.is_power_off_wanted = true;

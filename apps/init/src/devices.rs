@@ -15,6 +15,8 @@ use crate::launch::LaunchError;
 /// Every function, in bus order.
 pub(crate) struct Devices {
     devices: Vec<Device>,
+    /// The kernel's indices of functions, those that left included.
+    indices: u64,
     /// The manifest's `unsafe_no_iommu`.
     accept_unconfined: bool,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Devices {
 impl Devices {
     /// Opens them all. Where the kernel refuses, the console still comes up, and says so.
     pub(crate) fn open(system: System, accept_unconfined: bool) -> Devices {
-        let mut devices = Devices { devices: Vec::new(), accept_unconfined };
+        let mut devices = Devices { devices: Vec::new(), indices: 0, accept_unconfined };
         devices.open_again(system);
         devices
     }
@@ -31,6 +33,7 @@ impl Devices {
     pub(crate) fn open_again(&mut self, system: System) {
         self.devices.clear();
         for index in 0.. {
+            self.indices = index;
             match Device::open(&system, index) {
                 Ok(device) => self.devices.push(device),
                 Err(Error::Gone) => {}
@@ -43,6 +46,11 @@ impl Devices {
         }
         // What came later is numbered after what was there.
         self.devices.sort_by_key(|device| device.info().map_or(u32::MAX, |info| info.address));
+    }
+
+    /// How many indices of functions the kernel has used: no function has a higher one.
+    pub(crate) fn indices(&self) -> u64 {
+        self.indices
     }
 
     /// What they are and who owns them.

@@ -163,7 +163,8 @@ impl Supervisor {
         self.report(&report::status(&self.system_info(), self.apps.iter().map(App::status)));
     }
 
-    fn report(&self, line: &str) {
+    /// Sends a line to the machine-readable port.
+    pub(crate) fn report(&self, line: &str) {
         // A machine without a second serial port has nobody who listens.
         let _ = self.system.write_console(REPORTS, line.as_bytes());
     }

@@ -39,6 +39,21 @@ pub fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// Instructions of [`million_instructions`].
+const COUNTED: u64 = 1_000_000;
+
+/// Runs a million instructions and gives the ticks they took: says whether a tick is an instruction here (an emulator
+/// can be told to make it so).
+#[must_use]
+pub fn million_instructions() -> u64 {
+    let before = ticks();
+    // SAFETY: counts a register down to 0, touches nothing else.
+    unsafe {
+        core::arch::asm!("2: dec {0}", "jnz 2b", inout(reg) COUNTED / 2 => _, options(nomem, nostack));
+    }
+    ticks() - before
+}
+
 /// Nanoseconds since boot, on the kernel's clock. Cost: `rdtsc` and a multiplication.
 #[inline]
 #[must_use]

@@ -56,9 +56,21 @@ impl Device {
     /// # Errors
     /// `Busy`, `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
     pub fn assign(&self, process: &Process, accept_unconfined: bool) -> Result<Handle, Error> {
+        self.assign_to(process.handle(), accept_unconfined)
+    }
+
+    fn assign_to(&self, process: Handle, accept_unconfined: bool) -> Result<Handle, Error> {
         let flags = if accept_unconfined { ASSIGN_UNCONFINED } else { 0 };
-        // SAFETY: a handle in another process concerns no memory of this one.
-        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.handle().0, flags, 0, 0, 0]) }.map(Handle)
+        // SAFETY: a handle concerns no memory; what the device may reach, it reaches through the handle's owner.
+        unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.0, flags, 0, 0, 0]) }.map(Handle)
+    }
+
+    /// Makes this process its one owner, and gives the owner's handle: `device_assign`.
+    ///
+    /// # Errors
+    /// As [`Device::assign`].
+    pub fn assign_here(&self, accept_unconfined: bool) -> Result<Device, Error> {
+        self.assign_to(Handle::SELF, accept_unconfined).map(Device::from_handle)
     }
 
     /// Takes it away from its owner: `device_revoke`.

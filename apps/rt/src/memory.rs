@@ -104,7 +104,14 @@ impl Memory {
     /// # Errors
     /// As [`Memory::map_at`]; with `MAP_DMA` also `Hardware`.
     pub fn map_with(&self, address: u64, flags: u64) -> Result<Mapping, Error> {
-        let bytes = self.bytes()?;
+        self.map_part(self.bytes()?, address, flags)
+    }
+
+    /// As [`Memory::map_with`], but only the first `bytes`, a multiple of 4096.
+    ///
+    /// # Errors
+    /// As [`Memory::map_with`].
+    pub fn map_part(&self, bytes: u64, address: u64, flags: u64) -> Result<Mapping, Error> {
         let arguments = [Handle::SELF.0, self.0.raw(), 0, bytes, address, flags];
         // SAFETY: the kernel maps free addresses only, so nothing this program uses changes.
         let address = unsafe { call(MEMORY_MAP, arguments) }?;
@@ -176,6 +183,15 @@ impl Mapping {
         let address = self.address;
         core::mem::forget(self);
         address
+    }
+
+    /// Removes the mapping, and says whether the kernel did: `memory_unmap`. Dropping does the same silently.
+    ///
+    /// # Errors
+    /// `Hardware` (the devices were isolated instead).
+    pub fn unmap(self) -> Result<(), Error> {
+        // SAFETY: references into the mapping borrow `self`, so none is left.
+        unsafe { unmap(self.leak()) }
     }
 
     /// The address of `offset`, where `bytes` from there on are inside.

@@ -6,9 +6,11 @@ use weir_abi::call::{
 };
 use weir_abi::device::DeviceInfo;
 use weir_abi::info::{
-    CpuInfo, FaultInfo, GrantInfo, KIND_CPU, KIND_DEVICE, KIND_FAULT, KIND_GRANT, KIND_PROCESS, KIND_SLOT,
-    KIND_SYSTEM, KIND_TRACE, ProcessInfo, SlotInfo, SystemInfo, TraceInfo,
+    CpuInfo, FaultInfo, GrantInfo, InterruptInfo, KIND_CPU, KIND_DEVICE, KIND_DEVICE_REACH, KIND_FAULT,
+    KIND_GRANT, KIND_HELD, KIND_INTERRUPT, KIND_PROCESS, KIND_REACH, KIND_SLOT, KIND_SYSTEM, KIND_TRACE,
+    ProcessInfo, REACH_PAGE_BITS, ReachInfo, SlotInfo, SystemInfo, TraceInfo,
 };
+use weir_abi::layout::PAGE_BYTES;
 use weir_abi::{Error, Handle};
 use zerocopy::FromBytes;
 
@@ -61,6 +63,7 @@ records! {
     GrantInfo = KIND_GRANT,
     FaultInfo = KIND_FAULT,
     TraceInfo = KIND_TRACE,
+    InterruptInfo = KIND_INTERRUPT,
     SlotInfo = KIND_SLOT,
 }
 
@@ -75,9 +78,39 @@ impl System {
     /// # Errors
     /// `NotFound` (index past the last).
     pub fn info<R: Record>(&self, index: u64) -> Result<R, Error> {
+        self.record(R::KIND, index)
+    }
+
+    /// What threads of process `id` reach, run by run, in order of address.
+    pub fn reach(&self, id: u32) -> impl Iterator<Item = ReachInfo> {
+        self.runs(KIND_REACH, id)
+    }
+
+    /// What devices of process `id` reach, run by run, in order of address.
+    pub fn device_reach(&self, id: u32) -> impl Iterator<Item = ReachInfo> {
+        self.runs(KIND_DEVICE_REACH, id)
+    }
+
+    /// The memory that process `id` has handles to, mapped or not.
+    pub fn held(&self, id: u32) -> impl Iterator<Item = ReachInfo> {
+        let (system, first) = (*self, u64::from(id) << 32);
+        (first..).map_while(move |index| system.record(KIND_HELD, index).ok())
+    }
+
+    fn runs(&self, kind: u64, id: u32) -> impl Iterator<Item = ReachInfo> {
+        let (system, mut address) = (*self, 0);
+        core::iter::from_fn(move || {
+            let index = u64::from(id) << REACH_PAGE_BITS | address / PAGE_BYTES;
+            let run: ReachInfo = system.record(kind, index).ok()?;
+            address = run.address + run.bytes;
+            Some(run)
+        })
+    }
+
+    fn record<R: FromBytes>(&self, kind: u64, index: u64) -> Result<R, Error> {
         let mut record = R::new_zeroed();
         let buffer = core::ptr::from_mut(&mut record) as u64;
-        let arguments = [Handle::SYSTEM.0, R::KIND, index, buffer, size_of::<R>() as u64, 0];
+        let arguments = [Handle::SYSTEM.0, kind, index, buffer, size_of::<R>() as u64, 0];
         // SAFETY: the kernel fills at most the whole record, any bytes of which are a value of the type.
         unsafe { call(SYSTEM_INFO, arguments) }?;
         Ok(record)

@@ -1,7 +1,7 @@
 //! Mapping and unmapping.
 
 use weir_abi::call::{MAP_EXECUTE, MAP_READ, MAP_WRITE};
-use weir_abi::layout::{DMA_WINDOW_START, KERNEL_PAGE, PRIVATE_START, PROGRAM_BASE};
+use weir_abi::layout::{DMA_WINDOW_START, KERNEL_PAGE, PRIVATE_START, PROGRAM_BASE, REGISTERS_START};
 use weir_rt::memory::Pages;
 use weir_rt::{Access, Env, Error, Memory, Object};
 
@@ -46,6 +46,7 @@ pub(crate) fn places(_: &mut Env) -> Result<(), Verdict> {
         ("unaligned", taken.address() + 1),
         ("the lowest page", 4096),
         ("the DMA window without DMA", DMA_WINDOW_START),
+        ("where device registers go", REGISTERS_START),
         ("the kernel page", KERNEL_PAGE),
         ("the kernel's half", 0xffff_8000_0000_0000),
         ("not canonical", 0x8000_0000_0000),

@@ -9,8 +9,10 @@
 
 pub mod clock;
 pub mod device;
+pub mod edu;
 pub mod gigabit;
 pub mod interrupt;
+pub mod iommu_testdev;
 mod malice;
 pub mod memory;
 pub mod pci;
@@ -19,8 +21,10 @@ pub mod virtio_net;
 
 pub use clock::SimClock;
 pub use device::{Model, SimDevice};
+pub use edu::Edu;
 pub use gigabit::Gigabit;
 pub use interrupt::{Interrupts, SimInterrupt};
+pub use iommu_testdev::IommuTestdev;
 pub use malice::Malice;
 pub use memory::SimWindow;
 pub use random::Random;

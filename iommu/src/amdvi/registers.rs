@@ -3,7 +3,7 @@
 //! **Invariant: every register is accessed with 64 bits.** Only what Weir uses is named.
 
 use super::Setup;
-use crate::capabilities::{Capabilities, TableKind};
+use crate::capabilities::{Capabilities, Mode, Modes};
 use bitfield_struct::bitfield;
 
 /// Device table base address.
@@ -71,14 +71,16 @@ impl Features {
             _ => (0, 0),
         };
         Capabilities {
-            kind: TableKind::AmdVi,
+            modes: Modes::NONE.with(Mode::AmdVi),
             depths,
             large_pages: 0b11,
             iova_bits,
             phys_bits: setup.host_address_bits.min(52),
             domain_id_bits: 16,
             is_coherent: setup.flags.is_coherent(),
+            is_walk_coherent: false,
             has_snoop_control: false,
+            has_huge_first_stage: false,
         }
     }
 }

@@ -25,7 +25,8 @@ use super::registers::{
 };
 use super::{Capabilities, Drained, Fault, Setup};
 use crate::address::{DomainId, RequesterId, UnitIndex};
-use crate::domain::{Domain, Invalidation};
+use crate::capabilities::Mode;
+use crate::domain::{AnyDomain, Invalidation};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
 use crate::hardware::{COMMAND_LIMIT_US, Hardware};
@@ -127,10 +128,11 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `IncompatibleDomain`, `AlreadyAttached`: nothing was changed. `Timeout`, `CommandError`, `Isolated`.
-    pub fn attach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn attach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
+        let domain = domain.membership();
         self.guarded(|unit| {
-            let format = domain.format();
-            if !unit.capabilities.includes(format.capabilities()) {
+            let walk = domain.walk();
+            if walk.mode != Mode::AmdVi || !unit.capabilities.includes(walk.capabilities) {
                 return Err(Error::IncompatibleDomain);
             }
             if unit.devices.translation(&unit.hardware.tables, requester).is_translated() {
@@ -138,7 +140,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
             }
             // Counted before anything can fail: a domain the unit may know is never destroyed.
             domain.count_attached(unit.index);
-            let entry = Translation::through(domain.root(), format.levels(), domain.id());
+            let entry = Translation::through(walk.root, walk.levels, domain.id());
             unit.change_translation(requester, entry)?;
             if unit.caches_not_present {
                 // A hypervisor that shadows our tables reads those of the domain when it is told of them.
@@ -152,7 +154,8 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `NotAttached`: nothing was changed. `Timeout`, `CommandError`, `Isolated`: the domain stays attached.
-    pub fn detach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn detach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
+        let domain = domain.membership();
         self.guarded(|unit| {
             if !unit.devices.translation(&unit.hardware.tables, requester).is_in(domain.id()) {
                 return Err(Error::NotAttached { requester });

@@ -46,3 +46,18 @@ pub(super) fn link(kind: TableKind, table: PhysAddr, level: u8) -> u64 {
         TableKind::AmdVi => amdvi::EntryBits::to_table(table, level - 1).into_bits(),
     }
 }
+
+/// Where a leaf leads, and what devices may do there.
+pub(super) fn leaf(kind: TableKind, bits: u64) -> (PhysAddr, Option<Permissions>) {
+    let (frame, readable, writable) = match kind {
+        TableKind::Vtd => {
+            let bits = vtd::EntryBits::from_bits(bits);
+            (bits.frame(), bits.readable(), bits.writable())
+        }
+        TableKind::AmdVi => {
+            let bits = amdvi::EntryBits::from_bits(bits);
+            (bits.frame(), bits.readable(), bits.writable())
+        }
+    };
+    (PhysAddr(frame << 12), Permissions::from_bits(readable, writable))
+}

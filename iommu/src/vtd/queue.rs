@@ -6,44 +6,48 @@
 //! One request at a time, each with its own wait: invalidation is a set-up and revocation step, and the order in
 //! which a unit completes requests that share a wait is then no question. Queue and status word are snooped by
 //! every unit (§11.4.3, ECAP.C speaks of the tables only), so they are not flushed.
+//! Descriptors have 256 bits where the unit offers scalable mode, in whatever mode it is (§6.5.2, IQA.DW): the width is
+//! chosen before the mode, and units that take wide descriptors take the same requests in them.
 //! Wait descriptors write a status word and nothing else: no interrupt, no fence.
 
 mod descriptor;
 
-use super::registers::{FSTS, FaultStatus, IQA, IQH, IQT};
-use crate::address::PhysAddr;
+use super::registers::{FSTS, FaultStatus, IQA, IQH, IQT, QueueAddress};
+use crate::address::{FRAME_BYTES, PhysAddr};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
 use crate::hardware::{Hardware, INVALIDATION_LIMIT_US};
 use descriptor::wait_descriptor;
 pub(super) use descriptor::{Drain, Request};
 
-/// Descriptors of 16 bytes in the one frame of the queue (IQA.QS = 0).
-const SLOTS: u64 = 256;
-
 pub(super) struct Queue {
+    /// One frame (IQA.QS = 0).
     ring: PhysAddr,
+    /// 16 or 32; of wide descriptors the upper half is never written and stays zero.
+    descriptor_bytes: u64,
     /// The word the unit writes when it reaches a wait descriptor.
     status: PhysAddr,
-    /// Next slot to fill; in bytes this is the tail register.
+    /// Where the next descriptor goes, in bytes: the tail register.
     tail: u64,
     /// Last value the unit was asked to write.
     sequence: u32,
 }
 
 impl Queue {
-    /// Takes over from firmware and switches the queue on.
+    /// Takes over from firmware and switches the queue on, with descriptors of 256 bits if `is_wide`.
     pub(super) fn start<R: Registers, M: TableMemory, C: Clock>(
         hardware: &mut Hardware<R, M, C>,
+        is_wide: bool,
     ) -> Result<Self> {
         stop_firmware_queue(hardware)?;
         let ring = hardware.tables.alloc(1)?;
         let status = hardware.tables.alloc(1).inspect_err(|_| hardware.tables.free(ring, 1))?;
         hardware.registers.write64(IQT, 0);
-        // 128-bit descriptors, one frame: DW = 0, QS = 0.
-        hardware.registers.write64(IQA, ring.0);
+        let address = QueueAddress::new().with_is_wide(is_wide).with_frame(ring.0 >> 12);
+        hardware.registers.write64(IQA, address.into_bits());
         hardware.command(Wait::QueueSwitched, |global| global.with_qie(true), |status| status.qie())?;
-        Ok(Queue { ring, status, tail: 0, sequence: 0 })
+        let descriptor_bytes = if is_wide { 32 } else { 16 };
+        Ok(Queue { ring, descriptor_bytes, status, tail: 0, sequence: 0 })
     }
 
     /// Has the unit carry out `request` and waits for it.
@@ -59,7 +63,7 @@ impl Queue {
         self.sequence = self.sequence.wrapping_add(1);
         self.push(hardware, request.descriptor());
         self.push(hardware, wait_descriptor(self.status, self.sequence));
-        hardware.registers.write64(IQT, self.tail * 16);
+        hardware.registers.write64(IQT, self.tail);
         let (status, sequence) = (self.status, self.sequence);
         hardware.wait_until(Wait::Invalidated, INVALIDATION_LIMIT_US, |hardware| {
             // Status first: an error that came before the confirmation is then seen after it.
@@ -73,10 +77,10 @@ impl Queue {
     }
 
     fn push<R: Registers, M: TableMemory, C>(&mut self, hardware: &Hardware<R, M, C>, descriptor: [u64; 2]) {
-        let slot = self.ring.offset(self.tail * 16);
+        let slot = self.ring.offset(self.tail);
         hardware.tables.write64(slot, descriptor[0]);
         hardware.tables.write64(slot.offset(8), descriptor[1]);
-        self.tail = (self.tail + 1) % SLOTS;
+        self.tail = (self.tail + self.descriptor_bytes) % FRAME_BYTES;
     }
 }
 

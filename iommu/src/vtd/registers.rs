@@ -2,7 +2,7 @@
 //!
 //! **Invariant: every register is accessed with the width its type has here.** Only what Weir uses is named.
 
-use crate::capabilities::{Capabilities, TableKind};
+use crate::capabilities::{Capabilities, Mode, Modes};
 use bitfield_struct::bitfield;
 
 /// Capability, 64 bits (§11.4.2).
@@ -82,17 +82,20 @@ pub(crate) struct Cap {
     pub dwd: bool,
     /// Read draining.
     pub drd: bool,
+    /// First-stage leaves of 1 GiB.
+    pub fs1gp: bool,
+    #[bits(7)]
     __: u8,
 }
 const _: () = assert!(Cap::RWBF_OFFSET == 4 && Cap::CM_OFFSET == 7 && Cap::SAGAW_OFFSET == 8);
 const _: () = assert!(Cap::MGAW_OFFSET == 16 && Cap::FRO_OFFSET == 24 && Cap::SSLPS_OFFSET == 34);
 const _: () = assert!(Cap::PSI_OFFSET == 39 && Cap::NFR_OFFSET == 40 && Cap::MAMV_OFFSET == 48);
-const _: () = assert!(Cap::DWD_OFFSET == 54 && Cap::DRD_OFFSET == 55);
+const _: () = assert!(Cap::DWD_OFFSET == 54 && Cap::DRD_OFFSET == 55 && Cap::FS1GP_OFFSET == 56);
 
 /// ECAP (§11.4.3 "Extended Capability Register").
 #[bitfield(u64)]
 pub(crate) struct Ecap {
-    /// Page walks, root, context and interrupt table reads snoop the CPU's caches.
+    /// Root, context, PASID and interrupt table reads snoop the CPU's caches; in legacy mode page walks, too.
     pub c: bool,
     /// Queued invalidation.
     pub qi: bool,
@@ -105,23 +108,57 @@ pub(crate) struct Ecap {
     __: u8,
     /// Snoop control: SNP is a valid bit of second-stage leaves.
     pub sc: bool,
-    #[bits(56)]
+    #[bits(35)]
     __: u64,
+    /// Scalable mode translation.
+    pub smts: bool,
+    #[bits(2)]
+    __: u8,
+    /// Second-stage translation in scalable mode.
+    pub ssts: bool,
+    /// First-stage translation in scalable mode.
+    pub fsts: bool,
+    /// In scalable mode page walks snoop the CPU's caches where a PASID entry says so.
+    pub smpwc: bool,
+    #[bits(15)]
+    __: u16,
 }
 const _: () = assert!(Ecap::IR_OFFSET == 3 && Ecap::EIM_OFFSET == 4 && Ecap::SC_OFFSET == 7);
+const _: () = assert!(Ecap::SMTS_OFFSET == 43 && Ecap::SSTS_OFFSET == 46 && Ecap::FSTS_OFFSET == 47);
+const _: () = assert!(Ecap::SMPWC_OFFSET == 48);
 
 /// What the tables shared between units depend on.
 pub(crate) fn capabilities(cap: Cap, ecap: Ecap, phys_bits: u8) -> Capabilities {
     Capabilities {
-        kind: TableKind::Vtd,
-        depths: cap.sagaw() & 0b0_1110,
+        modes: modes(cap, ecap),
+        depths: cap.sagaw() & USABLE_DEPTHS,
         large_pages: cap.sslps() & 0b11,
         iova_bits: cap.mgaw() + 1,
         phys_bits: phys_bits.min(52),
         domain_id_bits: (4 + 2 * cap.nd()).min(16),
         is_coherent: ecap.c(),
+        is_walk_coherent: ecap.smpwc(),
         has_snoop_control: ecap.sc(),
+        has_huge_first_stage: cap.fs1gp(),
     }
+}
+
+/// Three, four and five levels.
+const USABLE_DEPTHS: u8 = 0b0_1110;
+
+fn modes(cap: Cap, ecap: Ecap) -> Modes {
+    let has_second_stage = cap.sagaw() & USABLE_DEPTHS != 0;
+    let mut modes = Modes::NONE;
+    if has_second_stage {
+        modes = modes.with(Mode::VtdLegacy);
+    }
+    if ecap.smts() && ecap.ssts() && has_second_stage {
+        modes = modes.with(Mode::VtdSecondStage);
+    }
+    if ecap.smts() && ecap.fsts() {
+        modes = modes.with(Mode::VtdFirstStage);
+    }
+    modes
 }
 
 /// GCMD to write and GSTS as read: the same bits, ones for what is on (§11.4.4).
@@ -164,13 +201,36 @@ const _: () = assert!(Global::from_bits(u32::MAX).persistent().into_bits() == 0x
 pub(crate) struct RootTableAddress {
     #[bits(10)]
     __: u16,
-    /// Translation table mode; 0 = legacy.
+    /// Translation table mode.
     #[bits(2)]
     pub ttm: u8,
+    /// Frame number of the root table.
     #[bits(52)]
-    __: u64,
+    pub frame: u64,
 }
-const _: () = assert!(RootTableAddress::TTM_OFFSET == 10);
+const _: () = assert!(RootTableAddress::TTM_OFFSET == 10 && RootTableAddress::FRAME_OFFSET == 12);
+
+impl RootTableAddress {
+    /// TTM of legacy mode.
+    pub(crate) const LEGACY: u8 = 0;
+    /// TTM of scalable mode.
+    pub(crate) const SCALABLE: u8 = 1;
+}
+
+/// IQA (§11.4.9 "Invalidation Queue Address Register").
+#[bitfield(u64)]
+pub(crate) struct QueueAddress {
+    /// Size: 2^size frames.
+    #[bits(3)]
+    pub size: u8,
+    __: u8,
+    /// DW: descriptors of 256 bits, which scalable mode needs and only units that offer it have.
+    pub is_wide: bool,
+    /// Frame number of the ring.
+    #[bits(52)]
+    pub frame: u64,
+}
+const _: () = assert!(QueueAddress::IS_WIDE_OFFSET == 11 && QueueAddress::FRAME_OFFSET == 12);
 
 /// FSTS (§11.4.7.1 "Fault Status Register").
 #[bitfield(u32)]
@@ -289,6 +349,22 @@ mod tests {
         assert_eq!((all.depths, all.large_pages, all.iova_bits), (0b010, 0, 39));
         assert_eq!((all.phys_bits, all.domain_id_bits), (39, 8));
         assert!(!all.is_coherent && !all.has_snoop_control);
+    }
+
+    /// The registers of QEMU's unit with scalable mode, decoded by hand.
+    #[test]
+    fn decodes_the_modes_of_known_units() {
+        let of = |cap, ecap| capabilities(Cap::from_bits(cap), Ecap::from_bits(ecap), 48);
+        let check = |cap, ecap, modes: &[Mode]| assert!(of(cap, ecap).modes().eq(modes.iter().copied()));
+        use Mode::{VtdFirstStage, VtdLegacy, VtdSecondStage};
+        check(0x00d2_008c_222f_0606, 0x00f0_0f5a, &[VtdLegacy]);
+        check(0x00d2_008c_222f_0606, 0x4800_80f0_0f5a, &[VtdSecondStage, VtdLegacy]);
+        check(0x81d2_008c_222f_0606, 0x8800_00f0_0f5a, &[VtdFirstStage, VtdLegacy]);
+        check(0x81d2_008c_222f_0006, 0xc800_00f0_0f5a, &[VtdFirstStage]);
+        check(0x81d2_008c_222f_0606, 0xc000_00f0_0f5a, &[VtdLegacy]);
+        let first = of(0x81d2_008c_222f_0606, 0x8800_00f0_0f5a);
+        assert!(first.has_huge_first_stage && !first.is_walk_coherent);
+        assert!(of(0x81d2_008c_222f_0606, 0x1_8800_00f0_0f5a).is_walk_coherent);
     }
 
     #[test]

@@ -14,22 +14,24 @@
 mod interrupts;
 
 use super::Capabilities;
-use super::context::{ContextEntry, RootTable};
 use super::fault::{FaultRecords, mask_event};
 use super::interrupt::InterruptTable;
+use super::pasid::Snooping;
 use super::queue::{Drain, Queue, Request};
 use super::registers::{
     self, CAP, Cap, ECAP, Ecap, FIXED_END, PMEN, ProtectedMemory, RTADDR, RootTableAddress,
 };
+use super::root::RootTable;
 use crate::address::{RequesterId, UnitIndex};
-use crate::domain::{Domain, Invalidation};
+use crate::capabilities::Mode;
+use crate::domain::{AnyDomain, Invalidation, Walk};
 use crate::environment::{Clock, Registers, TableMemory};
 use crate::error::{Error, Result, Wait};
 use crate::fault::{Drained, Fault};
 use crate::hardware::{COMMAND_LIMIT_US, Hardware};
 use crate::tables::Tables;
 
-/// One remapping unit in legacy mode.
+/// One remapping unit.
 pub struct Unit<R, M, C> {
     index: UnitIndex,
     hardware: Hardware<R, M, C>,
@@ -40,7 +42,8 @@ pub struct Unit<R, M, C> {
     queue: Queue,
     root: RootTable,
     interrupts: Option<InterruptTable>,
-    is_translating: bool,
+    /// The mode our root table is in, once there is one.
+    mode: Option<Mode>,
     is_isolated: bool,
 }
 
@@ -51,7 +54,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// `index` is the unit's place in the environment's list, `host_address_bits` comes from the DMAR header.
     ///
     /// # Errors
-    /// `Unsupported` (no queued invalidation, no usable table depth, registers not all mapped), `OutOfFrames`,
+    /// `Unsupported` (no queued invalidation, no usable mode, registers not all mapped), `OutOfFrames`,
     /// `Timeout`. The requesters of such a unit must not be granted to anybody; frames it was given are lost.
     pub fn new(
         index: UnitIndex,
@@ -65,7 +68,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         let capabilities = registers::capabilities(cap, ecap, host_address_bits);
         let faults = FaultRecords { offset: usize::from(cap.fro()) * 16, count: usize::from(cap.nfr()) + 1 };
         let end = FIXED_END.max(faults.offset + faults.count * 16);
-        if !ecap.qi() || capabilities.depths == 0 || registers.bytes() < end {
+        if !ecap.qi() || capabilities.best().is_none() || registers.bytes() < end {
             return Err(Error::Unsupported);
         }
         mask_event(&mut registers);
@@ -73,7 +76,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         let mut hardware = Hardware { registers, tables, clock, needs_write_buffer_flush: cap.rwbf() };
         faults.drain(&mut hardware, |_| {});
         let root = RootTable::new(&hardware.tables)?;
-        let queue = Queue::start(&mut hardware)?;
+        let queue = Queue::start(&mut hardware, ecap.smts())?;
         Ok(Unit {
             index,
             hardware,
@@ -84,7 +87,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
             queue,
             root,
             interrupts: None,
-            is_translating: false,
+            mode: None,
             is_isolated: false,
         })
     }
@@ -101,27 +104,32 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         self.is_isolated
     }
 
-    /// Switches DMA remapping on with every requester blocked but those attached before.
+    /// Switches DMA remapping on in `mode`, with every requester blocked.
     ///
-    /// A unit that firmware left translating in legacy mode goes on doing so until the new root table is in
-    /// force, so there is no moment without protection. Firmware's protected memory regions end afterwards.
+    /// A unit that firmware left translating with a root table of the same kind goes on doing so until the new one is
+    /// in force, so there is no moment without protection. Firmware's protected memory regions end afterwards.
     ///
     /// # Errors
-    /// `AlreadyEnabled`, `Timeout`, `QueueError`, `Isolated`.
-    pub fn enable_translation(&mut self) -> Result<()> {
-        if self.is_translating {
-            return Err(Error::AlreadyEnabled);
-        }
+    /// `AlreadyEnabled`, `Unsupported` (the mode is not offered): nothing was changed.
+    /// `Timeout`, `QueueError`, `Isolated`.
+    pub fn enable_translation(&mut self, mode: Mode) -> Result<()> {
         self.guarded(|unit| {
+            if unit.mode.is_some() {
+                return Err(Error::AlreadyEnabled);
+            }
+            if !unit.capabilities.offers(mode) {
+                return Err(Error::Unsupported);
+            }
+            unit.root.set_layout(mode.is_scalable());
             unit.stop_foreign_mode()?;
+            unit.mode = Some(mode);
             unit.hardware.flush_write_buffer()?;
-            unit.set_root_table()?;
-            // §6.6: context cache before IOTLB. Units that do both by themselves (ESRTPS) lose nothing.
-            unit.run(Request::AllContexts)?;
+            unit.set_root_table(unit.root.table_mode())?;
+            // §6.6: contexts, PASIDs, IOTLB, in this order. Units that do all by themselves (ESRTPS) lose nothing.
+            unit.forget_contexts()?;
             unit.run(Request::AllTranslations(unit.drain()))?;
             let (what, hardware) = (Wait::TranslationSwitched, &mut unit.hardware);
             hardware.command(what, |global| global.with_te(true), |status| status.te())?;
-            unit.is_translating = true;
             unit.end_protected_regions()
         })
     }
@@ -129,24 +137,22 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// Puts `requester` into `domain`: from now on it reaches what is mapped there.
     ///
     /// # Errors
-    /// `AlreadyAttached`, `IncompatibleDomain`, `OutOfFrames`: nothing was changed.
+    /// `NotEnabled`, `AlreadyAttached`, `IncompatibleDomain`, `OutOfFrames`: nothing was changed.
     /// `Timeout`, `QueueError`, `Isolated`.
-    pub fn attach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn attach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
+        let domain = domain.membership();
         self.guarded(|unit| {
-            let format = domain.format();
-            if !unit.capabilities.includes(format.capabilities()) {
-                return Err(Error::IncompatibleDomain);
-            }
-            if unit.root.entry(&unit.hardware.tables, requester).present() {
+            unit.check_walk(domain.walk())?;
+            if unit.root.holder(&unit.hardware.tables, requester).is_some() {
                 return Err(Error::AlreadyAttached { requester });
             }
-            let entry = ContextEntry::translated(domain.root(), format.address_width_code(), domain.id());
-            unit.root.set(&unit.hardware.tables, requester, entry)?;
+            let what = (domain.walk(), domain.id());
+            unit.root.admit(&unit.hardware.tables, requester, what, unit.snooping())?;
             // Counted before anything can fail: a domain the unit may know is never destroyed.
             domain.count_attached(unit.index);
             unit.hardware.flush_write_buffer()?;
             if unit.cap.cm() {
-                unit.run(Request::AllContexts)?;
+                unit.forget_contexts()?;
                 unit.run(Request::Domain { domain: domain.id(), drain: unit.drain() })?;
             }
             Ok(())
@@ -157,16 +163,23 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     ///
     /// # Errors
     /// `NotAttached`: nothing was changed. `Timeout`, `QueueError`, `Isolated`: the domain stays attached.
-    pub fn detach<D: TableMemory>(&mut self, requester: RequesterId, domain: &mut Domain<D>) -> Result<()> {
+    pub fn detach(&mut self, requester: RequesterId, domain: &mut impl AnyDomain) -> Result<()> {
+        let membership = domain.membership();
+        let domain = membership.id();
         self.guarded(|unit| {
-            if !unit.root.entry(&unit.hardware.tables, requester).is_in(domain.id()) {
+            if unit.root.holder(&unit.hardware.tables, requester) != Some(domain) {
                 return Err(Error::NotAttached { requester });
             }
-            unit.root.set(&unit.hardware.tables, requester, ContextEntry::blocked())?;
-            // §6.5.3.3: context cache before IOTLB, or a translation could come back through a stale context.
-            unit.run(Request::Context { domain: domain.id(), requester })?;
-            unit.run(Request::Domain { domain: domain.id(), drain: unit.drain() })?;
-            domain.count_detached(unit.index);
+            let left_over = unit.root.block(&unit.hardware.tables, requester)?;
+            // §6.5.3.3: contexts before PASIDs before IOTLB, or what was dropped could come back through what was not.
+            unit.run(Request::Context { domain, requester })?;
+            if left_over.is_some() {
+                unit.run(Request::DomainPasids { domain })?;
+            }
+            // Of every stage: this request knows domains, not tables.
+            unit.run(Request::Domain { domain, drain: unit.drain() })?;
+            left_over.into_iter().for_each(|pasids| pasids.free(&unit.hardware.tables));
+            membership.count_detached(unit.index);
             Ok(())
         })
     }
@@ -175,12 +188,12 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// Attaching and detaching start recording again.
     ///
     /// # Errors
-    /// `OutOfFrames`: nothing was changed. `Timeout`, `QueueError`, `Isolated`.
+    /// `NotEnabled`, `OutOfFrames`: nothing was changed. `Timeout`, `QueueError`, `Isolated`.
     pub fn mute_faults(&mut self, requester: RequesterId, is_muted: bool) -> Result<()> {
         self.guarded(|unit| {
-            let entry = unit.root.entry(&unit.hardware.tables, requester);
-            unit.root.set(&unit.hardware.tables, requester, entry.with_is_muted(is_muted))?;
-            unit.run(Request::AllContexts)
+            unit.mode.ok_or(Error::NotEnabled)?;
+            unit.root.mute(&unit.hardware.tables, requester, is_muted)?;
+            unit.forget_contexts()
         })
     }
 
@@ -210,11 +223,12 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         let (domain, drain) = (change.domain, self.drain());
         let (first, last) = (change.range.start >> 12, (change.range.end - 1) >> 12);
         let order = u64::BITS - (first ^ last).leading_zeros();
-        match u8::try_from(order) {
-            Ok(order) if self.cap.psi() && order <= self.cap.mamv() => {
-                Request::Pages { domain, page: first >> order << order, order, drain }
-            }
-            _ => Request::Domain { domain, drain },
+        let block = u8::try_from(order).ok().filter(|&order| self.cap.psi() && order <= self.cap.mamv());
+        match (block, self.mode == Some(Mode::VtdFirstStage)) {
+            (Some(order), false) => Request::Pages { domain, page: first >> order << order, order, drain },
+            (Some(order), true) => Request::FirstStagePages { domain, page: first >> order << order, order },
+            (None, false) => Request::Domain { domain, drain },
+            (None, true) => Request::FirstStage { domain },
         }
     }
 
@@ -222,15 +236,35 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         Drain { reads: self.cap.drd(), writes: self.cap.dwd() }
     }
 
+    fn snooping(&self) -> Snooping {
+        Snooping { walks: self.ecap.smpwc(), pages: self.ecap.sc() }
+    }
+
+    fn check_walk(&self, walk: Walk) -> Result<()> {
+        let mode = self.mode.ok_or(Error::NotEnabled)?;
+        if mode != walk.mode || !self.capabilities.includes(walk.capabilities) {
+            return Err(Error::IncompatibleDomain);
+        }
+        Ok(())
+    }
+
     fn run(&mut self, request: Request) -> Result<()> {
         self.queue.run(&mut self.hardware, request)
+    }
+
+    /// Drops every cached context entry and what was found through it.
+    fn forget_contexts(&mut self) -> Result<()> {
+        self.run(Request::AllContexts)?;
+        if self.mode.is_some_and(Mode::is_scalable) {
+            self.run(Request::AllPasids)?;
+        }
+        Ok(())
     }
 
     /// Switches translation off where firmware left it on in another table mode than ours: a root table of one
     /// mode must not be read in the other.
     fn stop_foreign_mode(&mut self) -> Result<()> {
-        let mode = RootTableAddress::from_bits(self.hardware.registers.read64(RTADDR)).ttm();
-        if !self.hardware.status().te() || mode == 0 {
+        if !self.hardware.status().te() || self.table_mode_in_force() == self.root.table_mode() {
             return Ok(());
         }
         self.hardware.command(
@@ -240,9 +274,13 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         )
     }
 
-    /// Makes our root table the one in force (§6.6 "Set Root Table Pointer Operation"), legacy mode.
-    fn set_root_table(&mut self) -> Result<()> {
-        self.hardware.registers.write64(RTADDR, self.root.at().0);
+    fn table_mode_in_force(&self) -> u8 {
+        RootTableAddress::from_bits(self.hardware.registers.read64(RTADDR)).ttm()
+    }
+
+    /// Makes our root table the one in force (§6.6 "Set Root Table Pointer Operation").
+    fn set_root_table(&mut self, table_mode: u8) -> Result<()> {
+        self.hardware.registers.write64(RTADDR, self.root.register(table_mode).into_bits());
         self.hardware.command(Wait::RootTableSet, |global| global.with_srtp(true), |status| status.srtp())
     }
 
@@ -274,7 +312,9 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         self.is_isolated = true;
         self.root.block_all(&self.hardware.tables);
         // Setting the root table again empties the caches of units with ESRTPS. The unit has failed already:
-        // whether it still does this changes nothing in what is reported.
-        let _ = self.hardware.flush_write_buffer().and_then(|()| self.set_root_table());
+        // whether it still does this changes nothing in what is reported. The table mode must not change while
+        // translation is on, and an empty table blocks in each.
+        let table_mode = self.table_mode_in_force();
+        let _ = self.hardware.flush_write_buffer().and_then(|()| self.set_root_table(table_mode));
     }
 }

@@ -6,7 +6,7 @@ use super::{DEVICE, Machine, WINDOW, flush, kinds, plain_map};
 use proptest::prelude::*;
 use weir_iommu::address::{Iova, PhysAddr};
 use weir_iommu::domain::{Domain, Permissions, Unflushed};
-use weir_iommu::{Blame, Error};
+use weir_iommu::{Blame, Error, Mode};
 
 #[test]
 fn a_mapping_is_reached_and_its_neighbours_are_not() {
@@ -56,7 +56,8 @@ fn tables_of_four_and_five_levels() {
         machine.unit.enable_translation().unwrap();
         let capabilities = machine.unit.capabilities();
         let mut domain =
-            Domain::new(machine.model.memory(), &mut machine.ids, capabilities, iova_bits).unwrap();
+            Domain::new(machine.model.memory(), &mut machine.ids, capabilities, Mode::AmdVi, iova_bits)
+                .unwrap();
         machine.unit.attach(DEVICE, &mut domain).unwrap();
         let high = (1 << iova_bits) - 0x1000;
         machine.map(&mut domain, high, 0x8000_0000, 0x1000);
@@ -66,7 +67,7 @@ fn tables_of_four_and_five_levels() {
     }
     let mut machine = Machine::new(Kind { features: 0x21d7, ..FULL });
     let capabilities = machine.unit.capabilities();
-    let five = Domain::new(machine.model.memory(), &mut machine.ids, capabilities, 49);
+    let five = Domain::new(machine.model.memory(), &mut machine.ids, capabilities, Mode::AmdVi, 49);
     assert_eq!(five.err(), Some(Error::Unsupported));
 }
 

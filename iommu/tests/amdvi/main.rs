@@ -3,6 +3,8 @@
 //! and the tail before it writes the record.
 #![expect(clippy::cast_possible_truncation, reason = "the model takes fields out of registers by cutting")]
 
+#[path = "../attacks/mod.rs"]
+mod attacks;
 mod domains;
 mod faults;
 mod interrupts;
@@ -10,6 +12,7 @@ mod interrupts;
 #[expect(dead_code, reason = "write buffers are of VT-d alone")]
 mod memory;
 mod model;
+mod owners;
 #[path = "../strict/plain_map.rs"]
 mod plain_map;
 mod requesters;
@@ -17,11 +20,11 @@ mod walk;
 
 use memory::Memory;
 use model::{Kind, Model};
-use weir_iommu::Result;
 use weir_iommu::acpi::ivrs::UnitFlags;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
 use weir_iommu::amdvi::{CapabilityHeader, Setup, Unit};
 use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
+use weir_iommu::{Mode, Result};
 
 /// The library's unit on top of a model.
 pub(crate) type TestUnit = Unit<Model, Memory, Model>;
@@ -57,7 +60,7 @@ impl Machine {
     }
 
     pub(crate) fn domain(&mut self) -> Domain<Memory> {
-        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), 39).unwrap()
+        Domain::new(self.model.memory(), &mut self.ids, self.unit.capabilities(), Mode::AmdVi, 39).unwrap()
     }
 
     pub(crate) fn map(&mut self, domain: &mut Domain<Memory>, iova: u64, phys: u64, bytes: u64) {

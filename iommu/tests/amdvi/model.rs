@@ -162,6 +162,11 @@ impl Model {
         self.0.borrow_mut().dma(requester, iova, is_write)
     }
 
+    /// A device writes to what it says is a physical address: where it lands.
+    pub(crate) fn translated(&self, requester: u16, phys: u64) -> Option<u64> {
+        self.0.borrow_mut().translated(requester, phys)
+    }
+
     /// A device sends a message: vector and destination of the interrupt.
     pub(crate) fn message(&self, requester: u16, data: u32) -> Option<(u8, u32)> {
         self.0.borrow_mut().message(requester, data)

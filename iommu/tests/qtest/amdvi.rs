@@ -9,13 +9,13 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use weir_iommu::Error;
 use weir_iommu::acpi::ivrs::UnitFlags;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
 use weir_iommu::amdvi::{
     ApicMode, CapabilityHeader, Fault, FaultKind, FaultReason, InterruptRoute, Setup, Trigger, Unit,
 };
 use weir_iommu::domain::{Domain, DomainIds, Permissions};
+use weir_iommu::{Error, Mode};
 
 const WINDOW: u64 = 0x1_0000_0000;
 const FRAME: u64 = 0x400_0000;
@@ -27,7 +27,7 @@ const UNIT_SLOT: u8 = 1;
 /// The oldest QEMU whose `amd-iommu` has what the cases need.
 pub(crate) const OLDEST_MAJOR: u32 = 11;
 
-pub(crate) const ALL: &[Case] = cases![
+pub(crate) const ALL: &[Case<fn(&Path)>] = cases![
     amd_mapping_is_reached_in_both_directions,
     amd_unmapped_and_unattached_are_refused,
     amd_permissions_hold,
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     fn domain(&mut self, bits: u8) -> Domain<Ram> {
-        Domain::new(self.ram.clone(), &mut self.ids, self.unit.capabilities(), bits).unwrap()
+        Domain::new(self.ram.clone(), &mut self.ids, self.unit.capabilities(), Mode::AmdVi, bits).unwrap()
     }
 
     fn edu(&self, slot: u8) -> Edu {

@@ -1,15 +1,16 @@
 //! The virtual machine as the library's environment, and `edu` devices that do DMA and raise interrupts on request.
 
 use super::link::Link;
+use super::owner::Owner;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use weir_iommu::Result;
 use weir_iommu::address::{Iova, PhysAddr, RequesterId, UnitIndex};
-use weir_iommu::domain::{Domain, DomainIds, Permissions, Unflushed};
+use weir_iommu::domain::{DomainIds, Permissions, Unflushed};
 use weir_iommu::environment::{Clock, Registers, TableMemory};
 use weir_iommu::vtd::{Fault, Msi, Unit};
+use weir_iommu::{Mode, Result};
 
 /// Where QEMU puts the unit's registers.
 const UNIT_AT: u64 = 0xfed9_0000;
@@ -26,38 +27,46 @@ const WORDS_AT: u64 = 8 << 20;
 const TABLES_AT: u64 = 16 << 20;
 
 pub(crate) type TestUnit = Unit<Window, Ram, WallClock>;
-pub(crate) type TestDomain = Domain<Ram>;
+pub(crate) type TestDomain = Owner<Ram>;
 
-/// A machine with a unit and the `edu` devices 00:03.0 and 00:04.0.
+/// A machine with a unit and the `edu` devices 00:03.0, 00:04.0 and 00:11.0.
 pub(crate) struct Board {
     link: Rc<RefCell<Link>>,
     ram: Ram,
     pub(crate) unit: TestUnit,
     pub(crate) ids: DomainIds,
+    pub(crate) mode: Mode,
     host_bits: u8,
 }
 
 impl Board {
-    /// Starts a machine; `unit` are more options of QEMU's `intel-iommu`.
-    pub(crate) fn start(qemu: &Path, unit: &str) -> Self {
-        let unit = format!("intel-iommu,{unit}");
-        let edu = |slot| format!("edu,addr={slot},dma_mask=0xffffffffffffffff");
-        let arguments = ["-device", &unit, "-device", &edu(3), "-device", &edu(4)];
+    /// Starts a machine whose unit offers `mode`; `unit` are more options of QEMU's `intel-iommu`.
+    pub(crate) fn start(qemu: &Path, mode: Mode, unit: &str) -> Self {
+        let scalable = match mode {
+            Mode::VtdFirstStage => ",scalable-mode=on,fsts=on",
+            Mode::VtdSecondStage => ",scalable-mode=on",
+            Mode::VtdLegacy | Mode::AmdVi => "",
+        };
+        let unit = format!("intel-iommu,{unit}{scalable}");
+        let edu = |slot| format!("edu,addr={slot:x},dma_mask=0xffffffffffffffff");
+        let arguments = ["-device", &unit, "-device", &edu(3), "-device", &edu(4), "-device", &edu(17)];
         let link = Rc::new(RefCell::new(Link::start(qemu, &arguments)));
         let ram = Ram::new(&link);
         let host_bits = if unit.contains("aw-bits=39") { 39 } else { 46 };
         let unit = start_unit(&link, &ram, host_bits);
-        let board = Board { link, ram, unit, ids: DomainIds::new(), host_bits };
-        [3, 4].into_iter().for_each(|slot| board.edu(slot).switch_on());
+        let board = Board { link, ram, unit, ids: DomainIds::new(), mode, host_bits };
+        [3, 4, 17].into_iter().for_each(|slot| board.edu(slot).switch_on());
         board
     }
 
     /// The same, with translation on and the first device in a domain.
-    pub(crate) fn with_device(qemu: &Path, unit: &str) -> (Self, TestDomain) {
-        let mut board = Board::start(qemu, unit);
-        board.unit.enable_translation().unwrap();
+    pub(crate) fn with_device(qemu: &Path, mode: Mode, unit: &str) -> (Self, TestDomain) {
+        let mut board = Board::start(qemu, mode, unit);
+        assert_eq!(board.unit.capabilities().best(), Some(mode));
+        board.unit.enable_translation(mode).unwrap();
         let mut domain = board.domain();
-        board.unit.attach(board.edu(3).id(), &mut domain).unwrap();
+        let device = board.edu(3).id();
+        domain.attach(&mut board.unit, device).unwrap();
         (board, domain)
     }
 
@@ -67,7 +76,7 @@ impl Board {
     }
 
     pub(crate) fn domain(&mut self) -> TestDomain {
-        Domain::new(self.ram.clone(), &mut self.ids, self.unit.capabilities(), 39).unwrap()
+        Owner::new(&self.ram, &mut self.ids, self.unit.capabilities(), self.mode).unwrap()
     }
 
     pub(crate) fn edu(&self, slot: u8) -> Edu {

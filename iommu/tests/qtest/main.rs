@@ -7,10 +7,13 @@ mod amdvi;
 mod board;
 mod cases;
 mod link;
+#[path = "../owner/mod.rs"]
+#[expect(dead_code, reason = "the strict cases ask for more")]
+mod owner;
 
-use cases::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
+use weir_iommu::Mode;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -22,21 +25,32 @@ fn main() {
         println!("WEIR_QEMU names no QEMU and none on the path is new enough: cases were not asked for");
     }
     let is_asked = qemu.is_some() || problem.is_some();
-    let has_amd_unit =
-        qemu.as_deref().is_none_or(|qemu| link::major_version(qemu) >= Some(amdvi::OLDEST_MAJOR));
-    if !has_amd_unit {
-        println!("this QEMU's amd-iommu does not translate: its cases are left out");
+    let is_new = qemu.as_deref().is_none_or(|qemu| link::major_version(qemu) >= Some(amdvi::OLDEST_MAJOR));
+    if !is_new {
+        println!("this QEMU's amd-iommu does not translate, and its scalable mode has other names: left out");
     }
-    let trial = |&(name, case): &Case, is_asked: bool| {
+    let trial = |name: String, needs_new: bool, case: Box<dyn Fn(&Path) + Send>| {
         let (qemu, problem) = (qemu.clone(), problem.clone());
-        Trial::test(name, move || run(qemu, problem, case)).with_ignored_flag(!is_asked)
+        let is_ignored = !is_asked || needs_new && !is_new;
+        Trial::test(name, move || run(qemu, problem, case)).with_ignored_flag(is_ignored)
     };
-    let intel = cases::ALL.iter().map(|case| trial(case, is_asked));
-    let amd = amdvi::ALL.iter().map(|case| trial(case, is_asked && has_amd_unit));
-    libtest_mimic::run(&arguments, intel.chain(amd).collect()).exit();
+    let mut trials = Vec::new();
+    for (mode, prefix) in [
+        (Mode::VtdLegacy, ""),
+        (Mode::VtdSecondStage, "second_stage_"),
+        (Mode::VtdFirstStage, "first_stage_"),
+    ] {
+        let legacy_too = if mode == Mode::VtdLegacy { cases::LEGACY } else { &[] };
+        for &(name, case) in cases::ALL.iter().chain(legacy_too) {
+            let case = Box::new(move |qemu: &Path| case(qemu, mode));
+            trials.push(trial(format!("{prefix}{name}"), mode != Mode::VtdLegacy, case));
+        }
+    }
+    trials.extend(amdvi::ALL.iter().map(|&(name, case)| trial(name.into(), true, Box::new(case))));
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn run(qemu: Option<PathBuf>, problem: Option<String>, case: fn(&Path)) -> Result<(), Failed> {
+fn run(qemu: Option<PathBuf>, problem: Option<String>, case: impl FnOnce(&Path)) -> Result<(), Failed> {
     if let Some(problem) = problem {
         return Err(problem.into());
     }

@@ -1,13 +1,14 @@
 //! Fault records: decoded, cleared, bounded, muted.
 
-use super::unit::{CAP, ECAP};
-use super::{DEVICE, Machine, OTHER};
+use super::{DEVICE, Kind, LEGACY, Machine, OTHER, PLAIN};
 use weir_iommu::address::{Iova, RequesterId};
 use weir_iommu::vtd::{ApicMode, Drained, Fault, FaultKind, FaultReason};
-use weir_iommu::{Blame, Error};
+use weir_iommu::{Blame, Error, Mode};
 
-/// Four fault records.
-const CAP_FOUR: u64 = CAP | 3 << 40;
+/// The plain kinds, with four fault records.
+fn with_four_records() -> [Kind; 3] {
+    PLAIN.map(|kind| Kind { cap: kind.cap | 3 << 40, ..kind })
+}
 
 fn drain(machine: &mut Machine) -> (Vec<Fault>, Drained) {
     let mut faults = Vec::new();
@@ -18,88 +19,99 @@ fn drain(machine: &mut Machine) -> (Vec<Fault>, Drained) {
 
 #[test]
 fn a_refused_access_is_reported_once() {
-    let (mut machine, _domain) = Machine::with_device(CAP_FOUR, ECAP);
-    machine.model.dma(DEVICE.0, 0x1_2345_6789, true);
-    machine.model.dma(OTHER.0, 0x2000, false);
-    let (faults, drained) = drain(&mut machine);
-    let (dma, is_overflow) = (FaultKind::Dma, false);
-    let expected = [
-        Fault {
-            requester: DEVICE,
-            iova: Iova(0x1_2345_6000),
-            is_write: true,
-            reason: FaultReason::WRITE,
-            kind: dma,
-        },
-        Fault {
-            requester: OTHER,
-            iova: Iova(0x2000),
-            is_write: false,
-            reason: FaultReason::ROOT_NOT_PRESENT,
-            kind: dma,
-        },
-    ];
-    assert_eq!(faults, expected);
-    assert_eq!(drained, Drained { faults: 2, is_overflow });
-    assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow }));
+    for kind in with_four_records() {
+        let (mut machine, _domain) = Machine::with_device(kind);
+        machine.model.dma(DEVICE.0, 0x1_2345_6789, true);
+        machine.model.dma(OTHER.0, 0x2000, false);
+        let (faults, drained) = drain(&mut machine);
+        let (dma, is_overflow) = (FaultKind::Dma, false);
+        let (unmapped, unattached) = match kind.mode {
+            Mode::VtdFirstStage => {
+                (FaultReason::FIRST_STAGE_NOT_PRESENT, FaultReason::SCALABLE_ROOT_NOT_PRESENT)
+            }
+            Mode::VtdSecondStage => {
+                (FaultReason::SECOND_STAGE_PERMISSION, FaultReason::SCALABLE_ROOT_NOT_PRESENT)
+            }
+            _ => (FaultReason::WRITE, FaultReason::ROOT_NOT_PRESENT),
+        };
+        let expected = [
+            Fault {
+                requester: DEVICE,
+                iova: Iova(0x1_2345_6000),
+                is_write: true,
+                reason: unmapped,
+                kind: dma,
+            },
+            Fault { requester: OTHER, iova: Iova(0x2000), is_write: false, reason: unattached, kind: dma },
+        ];
+        assert_eq!(faults, expected);
+        assert_eq!(drained, Drained { faults: 2, is_overflow });
+        assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow }));
+    }
 }
 
 #[test]
 fn records_wrap_and_overflow_is_told_once() {
-    let (mut machine, _domain) = Machine::with_device(CAP_FOUR, ECAP);
-    for round in 0..5u64 {
-        for page in 0..3 {
-            machine.model.dma(DEVICE.0, (round * 16 + page) << 12, true);
+    for kind in with_four_records() {
+        let (mut machine, _domain) = Machine::with_device(kind);
+        for round in 0..5u64 {
+            for page in 0..3 {
+                machine.model.dma(DEVICE.0, (round * 16 + page) << 12, true);
+            }
+            let pages: Vec<u64> = drain(&mut machine).0.iter().map(|fault| fault.iova.0 >> 12).collect();
+            assert_eq!(pages, [round * 16, round * 16 + 1, round * 16 + 2]);
         }
-        let pages: Vec<u64> = drain(&mut machine).0.iter().map(|fault| fault.iova.0 >> 12).collect();
-        assert_eq!(pages, [round * 16, round * 16 + 1, round * 16 + 2]);
+        for page in 0..100 {
+            machine.model.dma(DEVICE.0, page << 12, true);
+        }
+        let (faults, drained) = drain(&mut machine);
+        assert_eq!((faults.len(), drained.is_overflow), (4, true));
+        assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false });
+        machine.model.dma(DEVICE.0, 0, true);
+        assert_eq!(drain(&mut machine).0.len(), 1, "recording goes on");
     }
-    for page in 0..100 {
-        machine.model.dma(DEVICE.0, page << 12, true);
-    }
-    let (faults, drained) = drain(&mut machine);
-    assert_eq!((faults.len(), drained.is_overflow), (4, true));
-    assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false });
-    machine.model.dma(DEVICE.0, 0, true);
-    assert_eq!(drain(&mut machine).0.len(), 1, "recording goes on");
 }
 
 #[test]
 fn a_hostile_record_index_is_no_index() {
-    let (mut machine, _domain) = Machine::with_device(CAP_FOUR, ECAP);
-    machine.model.dma(DEVICE.0, 0, true);
-    machine.model.0.borrow_mut().fault_status |= 0xff00;
-    assert_eq!(drain(&mut machine).0.len(), 1);
+    for kind in with_four_records() {
+        let (mut machine, _domain) = Machine::with_device(kind);
+        machine.model.dma(DEVICE.0, 0, true);
+        machine.model.0.borrow_mut().fault_status |= 0xff00;
+        assert_eq!(drain(&mut machine).0.len(), 1);
+    }
 }
 
 #[test]
 fn a_muted_requester_is_blocked_in_silence() {
-    let (mut machine, mut domain) = Machine::with_device(CAP, ECAP);
-    let silent = RequesterId(0x0418);
-    machine.unit.mute_faults(DEVICE, true).unwrap();
-    machine.unit.mute_faults(silent, true).unwrap();
-    assert_eq!(machine.model.dma(DEVICE.0, 0x1000, true), None);
-    assert_eq!(machine.model.dma(silent.0, 0x1000, true), None);
-    assert_eq!(drain(&mut machine).0, []);
-    machine.unit.mute_faults(DEVICE, false).unwrap();
-    machine.model.dma(DEVICE.0, 0x1000, true);
-    assert_eq!(drain(&mut machine).0.len(), 1);
-    machine.unit.mute_faults(DEVICE, true).unwrap();
-    machine.unit.detach(DEVICE, &mut domain).unwrap();
-    machine.model.dma(DEVICE.0, 0x1000, true);
-    assert_eq!(drain(&mut machine).0.len(), 1, "detaching starts recording again");
+    for kind in PLAIN {
+        let (mut machine, mut domain) = Machine::with_device(kind);
+        let silent = RequesterId(0x0418);
+        machine.unit.mute_faults(DEVICE, true).unwrap();
+        machine.unit.mute_faults(silent, true).unwrap();
+        assert_eq!(machine.model.dma(DEVICE.0, 0x1000, true), None);
+        assert_eq!(machine.model.dma(silent.0, 0x1000, true), None);
+        assert_eq!(drain(&mut machine).0, []);
+        machine.unit.mute_faults(DEVICE, false).unwrap();
+        machine.model.dma(DEVICE.0, 0x1000, true);
+        assert_eq!(drain(&mut machine).0.len(), 1);
+        machine.unit.mute_faults(DEVICE, true).unwrap();
+        machine.detach(DEVICE, &mut domain).unwrap();
+        machine.model.dma(DEVICE.0, 0x1000, true);
+        assert_eq!(drain(&mut machine).0.len(), 1, "detaching starts recording again");
+    }
 }
 
 #[test]
 fn the_fault_event_is_programmed_and_unmasked() {
-    let mut machine = Machine::new(CAP, ECAP);
+    let mut machine = Machine::new(LEGACY);
     assert_eq!(machine.model.0.borrow().fault_event, [1 << 31, 0, 0, 0]);
     machine.unit.enable_fault_event(ApicMode::X2Apic, 0x31, 0x1234_5678).unwrap();
     assert_eq!(machine.model.0.borrow().fault_event, [0, 0x31, 0xfee7_8000, 0x1234_5600]);
     let refused = machine.unit.enable_fault_event(ApicMode::XApic, 0x31, 0x100);
     assert_eq!(refused, Err(Error::BadDestination { apic_id: 0x100 }));
     assert_eq!(refused.map_err(Error::blame), Err(Blame::Caller));
-    let mut old = Machine::new(CAP, ECAP & !(1 << 4));
+    let mut old = Machine::new(Kind { ecap: LEGACY.ecap & !(1 << 4), ..LEGACY });
     assert_eq!(old.unit.enable_fault_event(ApicMode::X2Apic, 0x31, 0), Err(Error::NoInterruptRemapping));
     old.unit.enable_fault_event(ApicMode::XApic, 0x31, 2).unwrap();
     assert_eq!(old.model.0.borrow().fault_event, [0, 0x31, 0xfee0_2000, 0]);

@@ -1,23 +1,23 @@
 //! Interrupt remapping: only what was allocated arrives, only from whom it was allocated for.
 
 use super::unit::{CACHING_MODE, CAP, ECAP, Event, Model, Sabotage};
-use super::{DEVICE, Machine, OTHER, kinds, start};
+use super::{DEVICE, Kind, LEGACY, Machine, OTHER, kinds, start};
 use weir_iommu::Error;
 use weir_iommu::vtd::{ApicMode, FaultKind, FaultReason, InterruptRoute, Trigger};
 
 const ROUTE: InterruptRoute =
     InterruptRoute { requester: DEVICE, vector: 0x41, apic_id: 0x1234, trigger: Trigger::Edge };
 
-fn machine(cap: u64, ecap: u64) -> Machine {
-    let mut machine = Machine::new(cap, ecap);
+fn machine(kind: Kind) -> Machine {
+    let mut machine = Machine::new(kind);
     machine.unit.enable_interrupt_remapping(ApicMode::X2Apic).unwrap();
     machine
 }
 
 #[test]
 fn an_interrupt_arrives_from_its_requester_only() {
-    for (cap, ecap) in kinds() {
-        let mut machine = machine(cap, ecap);
+    for kind in kinds() {
+        let mut machine = machine(kind);
         // Asked for before: with caching mode the unit remembers that the entries were empty.
         for index in 0..4 {
             assert_eq!(machine.model.message(DEVICE.0, 0xfee0_0010 | index << 5), None);
@@ -37,8 +37,8 @@ fn an_interrupt_arrives_from_its_requester_only() {
 
 #[test]
 fn a_freed_or_redirected_interrupt_leaves_nothing_cached() {
-    for (cap, ecap) in kinds() {
-        let mut machine = machine(cap, ecap);
+    for kind in kinds() {
+        let mut machine = machine(kind);
         let handle = machine.unit.allocate_interrupt(ROUTE).unwrap();
         let address = handle.msi().address;
         assert!(machine.model.message(DEVICE.0, address).is_some());
@@ -62,7 +62,7 @@ fn a_freed_or_redirected_interrupt_leaves_nothing_cached() {
 fn enable_order_is_the_specifications() {
     let model = Model::new(CAP, ECAP);
     model.0.borrow_mut().status = 1 << 23 | 1 << 25;
-    let mut machine = Machine::on(model);
+    let mut machine = Machine::on(model, LEGACY.mode);
     machine.model.take_events();
     machine.unit.enable_interrupt_remapping(ApicMode::X2Apic).unwrap();
     let (cfi, sirtp, ire, qie) = (1 << 23, 1 << 24, 1 << 25, 1 << 26);
@@ -82,7 +82,7 @@ fn enable_order_is_the_specifications() {
 
 #[test]
 fn destinations_fit_the_mode() {
-    let mut wide = machine(CAP, ECAP);
+    let mut wide = machine(LEGACY);
     let mut refused = |route| wide.unit.allocate_interrupt(route).err();
     assert_eq!(refused(InterruptRoute { vector: 15, ..ROUTE }), Some(Error::BadVector { vector: 15 }));
     let all = u32::MAX;
@@ -90,7 +90,7 @@ fn destinations_fit_the_mode() {
         refused(InterruptRoute { apic_id: all, ..ROUTE }),
         Some(Error::BadDestination { apic_id: all })
     );
-    let mut narrow = Machine::new(CAP, ECAP & !(1 << 4));
+    let mut narrow = Machine::new(Kind { ecap: ECAP & !(1 << 4), ..LEGACY });
     let without_eim = narrow.unit.enable_interrupt_remapping(ApicMode::X2Apic);
     assert_eq!(without_eim, Err(Error::NoInterruptRemapping));
     narrow.unit.enable_interrupt_remapping(ApicMode::XApic).unwrap();
@@ -102,7 +102,7 @@ fn destinations_fit_the_mode() {
 
 #[test]
 fn entries_run_out_and_come_back() {
-    let mut machine = machine(CAP | CACHING_MODE, ECAP);
+    let mut machine = machine(Kind { cap: CAP | CACHING_MODE, ..LEGACY });
     let mut handles: Vec<_> = (0..4096).map(|_| machine.unit.allocate_interrupt(ROUTE).unwrap()).collect();
     assert_eq!(machine.unit.allocate_interrupt(ROUTE).err(), Some(Error::OutOfInterrupts));
     let freed = handles.swap_remove(1234);
@@ -113,7 +113,7 @@ fn entries_run_out_and_come_back() {
 
 #[test]
 fn a_handle_works_at_its_own_unit_only() {
-    let mut machine = machine(CAP, ECAP);
+    let mut machine = machine(LEGACY);
     let mut other = start(&Model::new(CAP, ECAP), 1).unwrap();
     assert_eq!(other.allocate_interrupt(ROUTE).err(), Some(Error::NotThisUnit), "remapping is off");
     other.enable_interrupt_remapping(ApicMode::X2Apic).unwrap();
@@ -126,7 +126,7 @@ fn a_handle_works_at_its_own_unit_only() {
 
 #[test]
 fn an_unconfirmed_entry_is_never_used_again() {
-    let mut machine = machine(CAP, ECAP);
+    let mut machine = machine(LEGACY);
     let handle = machine.unit.allocate_interrupt(ROUTE).unwrap();
     machine.model.sabotage(Sabotage { queue_error: Some((1 << 4, 1)), ..Sabotage::default() });
     assert_eq!(machine.unit.free_interrupt(handle), Err(Error::QueueError { fsts: 1 << 4 }));

@@ -19,6 +19,34 @@ pub(crate) trait Bed {
     fn drain(&mut self);
 }
 
+/// What the steps are applied to: all a domain does but attaching.
+pub(crate) trait Mapped {
+    fn map(&mut self, iova: Iova, phys: PhysAddr, bytes: u64, permissions: Permissions) -> Changed<'_>;
+    fn unmap(&mut self, iova: Iova, bytes: u64) -> Changed<'_>;
+    /// Page-table frames that wait for a confirmation.
+    fn quarantined_frames(&mut self) -> usize;
+    /// What devices are allowed where this is asked for.
+    fn granted(&self, permissions: Permissions) -> Permissions {
+        permissions
+    }
+}
+
+pub(crate) type Changed<'d> = weir_iommu::Result<Unflushed<'d, Memory>>;
+
+impl Mapped for Domain<Memory> {
+    fn map(&mut self, iova: Iova, phys: PhysAddr, bytes: u64, permissions: Permissions) -> Changed<'_> {
+        self.map(iova, phys, bytes, permissions)
+    }
+
+    fn unmap(&mut self, iova: Iova, bytes: u64) -> Changed<'_> {
+        self.unmap(iova, bytes)
+    }
+
+    fn quarantined_frames(&mut self) -> usize {
+        Domain::quarantined_frames(self)
+    }
+}
+
 /// A step of the property; numbers are in pages of a small arena.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -52,7 +80,7 @@ const FRAMES_AT: u64 = 0x40_0000_0000;
 const ARENA_PAGES: u64 = 4096;
 
 /// Runs the steps and compares after each, and everything at the end.
-pub(crate) fn agrees(bed: &mut impl Bed, mut domain: Domain<Memory>, steps: Vec<Step>) {
+pub(crate) fn agrees(bed: &mut impl Bed, mut domain: impl Mapped, steps: Vec<Step>) {
     let empty = bed.memory().frames_in_use();
     let mut expected = Expected::default();
     for step in steps {
@@ -67,7 +95,8 @@ pub(crate) fn agrees(bed: &mut impl Bed, mut domain: Domain<Memory>, steps: Vec<
     for page in 0..ARENA_PAGES {
         if expected.0.contains_key(&page) {
             let gone = [1, 512, 512 * 512].into_iter().find(|&pages| {
-                domain.unmap(Iova(WINDOW + page * 4096), pages * 4096).map(|change| bed.flush(change)).is_ok()
+                let range = (Iova(WINDOW + page * 4096), pages * 4096);
+                domain.unmap(range.0, range.1).map(|change| bed.flush(change)).is_ok()
             });
             let gone = gone.expect("some leaf starts here");
             (page..page + gone).for_each(|page| {
@@ -75,15 +104,17 @@ pub(crate) fn agrees(bed: &mut impl Bed, mut domain: Domain<Memory>, steps: Vec<
             });
         }
     }
+    assert_eq!(domain.quarantined_frames(), 0);
     assert_eq!(bed.memory().frames_in_use(), empty);
 }
 
 impl Expected {
-    fn apply(&mut self, step: &Step, bed: &mut impl Bed, domain: &mut Domain<Memory>) {
+    fn apply(&mut self, step: &Step, bed: &mut impl Bed, domain: &mut impl Mapped) {
         match *step {
             Step::Map { page, frame, pages, permissions } => {
                 let is_free = (page..page + pages).all(|page| !self.0.contains_key(&page));
                 let (iova, phys) = (Iova(WINDOW + page * 4096), PhysAddr(FRAMES_AT + frame * 4096));
+                let permissions = domain.granted(permissions);
                 let mapped = domain.map(iova, phys, pages * 4096, permissions);
                 assert_eq!(mapped.is_ok(), is_free);
                 if let Ok(mapped) = mapped {

@@ -1,13 +1,18 @@
 //! A remapping unit that is as strict as the specification allows: registers take one width only, commands change
 //! one bit, nothing is forgotten unless an invalidation says so, the queue advances only while software waits.
 
+mod caches;
+mod queue;
 mod remap;
 
 use super::memory::Memory;
-use super::walk::{Context, Features, Translation};
+use super::walk::{Features, Root};
+use caches::Caches;
+pub(crate) use caches::InFlight;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use weir_iommu::Mode;
 use weir_iommu::environment::{Clock, Registers};
 
 const TE: u32 = 1 << 31;
@@ -24,10 +29,20 @@ pub(crate) const RECORDS: usize = 0x220;
 pub(crate) const CAP: u64 = 0x00d2_008c_222f_0606;
 /// Queue, interrupt remapping, extended mode, coherent.
 pub(crate) const ECAP: u64 = 0x00f0_0f5b;
+/// Of ECAP.
 pub(crate) const COHERENT: u64 = 1;
 pub(crate) const SNOOP_CONTROL: u64 = 1 << 7;
+pub(crate) const SCALABLE: u64 = 1 << 43;
+pub(crate) const SECOND_STAGE: u64 = 1 << 46;
+pub(crate) const FIRST_STAGE: u64 = 1 << 47;
+pub(crate) const COHERENT_WALKS: u64 = 1 << 48;
+/// Of CAP.
 pub(crate) const CACHING_MODE: u64 = 1 << 7;
 pub(crate) const WRITE_BUFFER: u64 = 1 << 4;
+pub(crate) const PAGE_SELECTIVE: u64 = 1 << 39;
+pub(crate) const HUGE_FIRST_STAGE: u64 = 1 << 56;
+/// Setting the root table drops everything cached.
+pub(crate) const ENHANCED_SET_ROOT: u64 = 1 << 63;
 
 /// What goes wrong on purpose.
 #[derive(Clone, Copy, Default)]
@@ -47,28 +62,6 @@ pub(crate) enum Event {
     Descriptor([u64; 2]),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct CachedPage {
-    domain: u16,
-    first: u64,
-    translation: Option<Translation>,
-}
-
-impl CachedPage {
-    fn order(&self) -> u32 {
-        self.translation.map_or(0, |translation| translation.order)
-    }
-}
-
-/// A table a walk went through: it stands for 2^`order` pages from `first` on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct CachedTable {
-    domain: u16,
-    first: u64,
-    order: u32,
-    frame: u64,
-}
-
 /// The model's inside; tests reach in.
 pub(crate) struct State {
     id: usize,
@@ -85,15 +78,16 @@ pub(crate) struct State {
     pub(crate) fault_event: [u32; 4],
     next_record: usize,
     root_register: u64,
-    root: u64,
+    root: Root,
     irta_register: u64,
     irta: u64,
     queue: u64,
+    is_queue_wide: bool,
     head: u64,
     tail: u64,
-    contexts: BTreeMap<u16, Result<Context, (u8, bool)>>,
-    pages: Vec<CachedPage>,
-    structures: BTreeSet<CachedTable>,
+    caches: Caches,
+    /// The last request of each requester that landed: address, and whether it wrote.
+    last_request: BTreeMap<u16, (u64, bool)>,
     interrupts: BTreeMap<u16, u128>,
 }
 
@@ -125,21 +119,28 @@ impl Model {
             fault_event: [1 << 31, 0, 0, 0],
             next_record: 0,
             root_register: 0,
-            root: 0,
+            root: Root::default(),
             irta_register: 0,
             irta: 0,
             queue: 0,
+            is_queue_wide: false,
             head: 0,
             tail: 0,
-            contexts: BTreeMap::new(),
-            pages: Vec::new(),
-            structures: BTreeSet::new(),
+            caches: Caches::default(),
+            last_request: BTreeMap::new(),
             interrupts: BTreeMap::new(),
         })))
     }
 
     pub(crate) fn memory(&self) -> Memory {
         self.0.borrow().memory.clone()
+    }
+
+    /// For page tables, as the unit sees them in `mode`.
+    pub(crate) fn page_table_memory(&self, mode: Mode) -> Memory {
+        let state = self.0.borrow();
+        let coherency = if mode == Mode::VtdLegacy { COHERENT } else { COHERENT_WALKS };
+        state.memory.for_tables(state.ecap & coherency != 0, mode == Mode::VtdFirstStage)
     }
 
     pub(crate) fn sabotage(&self, sabotage: Sabotage) {
@@ -155,6 +156,16 @@ impl Model {
         self.0.borrow_mut().dma(requester, iova, is_write)
     }
 
+    /// Requests that were translated and not drained since.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = InFlight> {
+        self.0.borrow().caches.in_flight.clone().into_iter()
+    }
+
+    /// A device writes to what it says is a physical address: where it lands.
+    pub(crate) fn translated(&self, requester: u16, phys: u64) -> Option<u64> {
+        self.0.borrow_mut().translated(requester, phys)
+    }
+
     /// A device writes a message: vector and destination of the interrupt.
     pub(crate) fn message(&self, requester: u16, address: u64) -> Option<(u8, u32)> {
         self.0.borrow_mut().message(requester, address)
@@ -164,7 +175,8 @@ impl Model {
     pub(crate) fn left_on_by_firmware(&self, root: u64, queue: u64) {
         let mut state = self.0.borrow_mut();
         state.status = TE | QIE;
-        (state.root_register, state.root, state.queue) = (root, root & !0xfff, queue);
+        (state.root_register, state.queue) = (root, queue);
+        state.root = Root { at: root & !0xfff, is_scalable: root >> 10 & 3 == 1 };
     }
 }
 
@@ -228,8 +240,10 @@ impl Registers for Model {
             0x88 => state.tail = value,
             0x90 => {
                 assert_eq!(state.status & QIE, 0, "queue moved while on");
-                assert_eq!(value & 0xfff, 0, "one frame of 128-bit descriptors");
-                (state.queue, state.head) = (value, 0);
+                let is_wide = value & 1 << 11 != 0;
+                assert_eq!(value & 0x7ff, 0, "one frame");
+                assert!(!is_wide || state.ecap & SCALABLE != 0, "wide descriptors without scalable mode");
+                (state.queue, state.is_queue_wide, state.head) = (value & !0xfff, is_wide, 0);
             }
             0xb8 => state.irta_register = value,
             _ => state.clear_record(offset, value),
@@ -242,7 +256,9 @@ impl State {
         Features {
             sagaw: self.cap >> 8 & 0x1f,
             large_pages: self.cap >> 34 & 3,
+            has_huge_first_stage: self.cap & HUGE_FIRST_STAGE != 0,
             has_snoop_control: self.ecap & SNOOP_CONTROL != 0,
+            may_snoop_walks: self.ecap & COHERENT_WALKS != 0,
             host_bits: 46,
             input_bits: (self.cap >> 16 & 0x3f) as u32 + 1,
             domain_id_bits: 4 + 2 * (self.cap & 7) as u32,
@@ -261,8 +277,7 @@ impl State {
         self.events.push(Event::Command(value));
         let heard = value & !self.sabotage.deaf_to;
         if heard & SRTP != 0 {
-            assert_eq!(self.root_register >> 10 & 3, 0, "legacy mode");
-            self.root = self.root_register & !0xfff;
+            self.set_root_table();
         }
         if heard & SIRTP != 0 {
             self.irta = self.irta_register;
@@ -292,54 +307,17 @@ impl State {
         }
     }
 
-    fn advance_queue(&mut self) {
-        let is_dead = self.sabotage.is_stuck || self.fault_status & 0x70 != 0;
-        if self.status & QIE == 0 || is_dead || self.head == self.tail {
-            return;
-        }
-        if let Some((bits, nth)) = self.sabotage.queue_error.take() {
-            if nth == 1 {
-                self.fault_status |= bits;
-                return;
-            }
-            self.sabotage.queue_error = Some((bits, nth - 1));
-        }
-        let at = self.queue + self.head;
-        let descriptor = [self.memory.cpu_view(at), self.memory.cpu_view(at + 8)];
-        self.head = (self.head + 16) % 4096;
-        self.events.push(Event::Descriptor(descriptor));
-        self.execute(descriptor);
-    }
-
-    fn execute(&mut self, [low, high]: [u64; 2]) {
-        let domain = (low >> 16) as u16;
-        match (low & 0xf, low >> 4 & 3) {
-            (1, 1) => self.contexts.clear(),
-            (1, 3) => {
-                assert_eq!((low & !0x0000_ffff_ffff_003f, high), (0, 0), "no function mask");
-                let requester = (low >> 32) as u16;
-                let is_of = |context: &Result<Context, _>| {
-                    context.map_or(0, |context: Context| context.domain) == domain
-                };
-                if self.contexts.get(&requester).is_some_and(is_of) {
-                    self.contexts.remove(&requester);
-                }
-            }
-            (2, 1) => self.forget(None, None),
-            (2, 2) => self.forget(Some(domain), None),
-            (2, 3) => {
-                let (order, page) = (high & 0x3f, high >> 12);
-                assert!(order <= self.cap >> 48 & 0x3f, "address mask beyond CAP.MAMV");
-                assert_eq!((page % (1 << order), high & 0xfc0), (0, 0));
-                self.forget(Some(domain), Some(page..page + (1 << order)));
-            }
-            (4, 0) => self.interrupts.clear(),
-            (4, 1) => {
-                assert_eq!(low >> 27 & 0x1f, 0);
-                self.interrupts.remove(&((low >> 32) as u16));
-            }
-            (5, 2) => self.memory.write_by_unit(high, &[low >> 32]),
-            _ => panic!("descriptor {low:#x} {high:#x}"),
+    /// A table mode the unit has, with a queue that suits it, and never another one while translation is on.
+    fn set_root_table(&mut self) {
+        let mode = self.root_register >> 10 & 3;
+        assert!(mode == 0 || mode == 1 && self.ecap & SCALABLE != 0 && self.is_queue_wide, "mode {mode}");
+        assert_eq!(self.root_register & 0x3ff, 0, "reserved bits of RTADDR");
+        let root = Root { at: self.root_register & !0xfff, is_scalable: mode == 1 };
+        let is_change = root.is_scalable != self.root.is_scalable;
+        assert!(self.status & TE == 0 || !is_change, "table mode changed while translation is on");
+        self.root = root;
+        if self.cap & ENHANCED_SET_ROOT != 0 {
+            self.forget_everything();
         }
     }
 }

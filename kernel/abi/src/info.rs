@@ -91,8 +91,23 @@ pub const KIND_FAULT: u64 = 6;
 /// `system_info` kind: [`TraceInfo`], index = `cpu << 48 | number`; the last 512 of each CPU are kept.
 pub const KIND_TRACE: u64 = 7;
 
+/// `system_info` kind: [`ReachInfo`], index = `process number << 36 | page number`: the run of pages that threads of the
+/// process reach at that virtual address or, where it reaches nothing there, the first one above. As the page tables say.
+pub const KIND_REACH: u64 = 8;
+/// `system_info` kind: [`ReachInfo`], index as for [`KIND_REACH`], of what the process's devices reach at an I/O address.
+pub const KIND_DEVICE_REACH: u64 = 9;
+/// `system_info` kind: [`ReachInfo`], index = `process number << 32 | position` among the runs of the `Memory` objects that
+/// the process has handles to, mapped or not.
+pub const KIND_HELD: u64 = 10;
+/// `system_info` kind: [`InterruptInfo`], index = `device << 32 | number`: that interrupt of the device (index as for
+/// [`KIND_DEVICE`]) or, where it is not bound, the first bound one with a higher number.
+pub const KIND_INTERRUPT: u64 = 11;
+
 /// `system_info` kind: [`SlotInfo`], index = hot-plug slot.
 pub const KIND_SLOT: u64 = 12;
+
+/// Number of low bits of the index of [`KIND_REACH`] that are a page number.
+pub const REACH_PAGE_BITS: u32 = 36;
 
 /// The machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -194,6 +209,57 @@ pub struct GrantInfo {
     /// `Memory`: bytes. `Device`: PCI address. `Core`: CPU. `Process`: number. `Event`, `Thread`: slot.
     /// `Interrupt`: index. `System`: 0.
     pub detail: u64,
+}
+
+/// A run of physical memory that somebody reaches: pages next to each other, with the same access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ReachInfo {
+    /// Address of the first byte: virtual, or the device's; 0 for memory that is only held.
+    pub address: u64,
+    /// Where it leads: a physical address.
+    pub phys: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Number of the `Memory` it is a part of, never used again; 0 for what is none.
+    pub memory: u64,
+    /// [`ReachInfo::WRITE`] and the other flags.
+    pub flags: u32,
+    /// PCI address of the device whose registers they are, with [`ReachInfo::REGISTERS`].
+    pub device: u32,
+}
+
+impl ReachInfo {
+    /// May be written.
+    pub const WRITE: u32 = 1 << 0;
+    /// May be executed.
+    pub const EXECUTE: u32 = 1 << 1;
+    /// Registers of a device.
+    pub const REGISTERS: u32 = 1 << 2;
+    /// What were registers, of a device that is gone.
+    pub const POISON: u32 = 1 << 3;
+    /// The kernel page, which the kernel writes.
+    pub const KERNEL_PAGE: u32 = 1 << 4;
+}
+
+/// An interrupt that leads to a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InterruptInfo {
+    /// PCI address of the device.
+    pub device: u32,
+    /// MSI-X entry or MSI vector of the device.
+    pub number: u32,
+    /// Number of the process.
+    pub owner: u32,
+    /// CPU it arrives at.
+    pub cpu: u32,
+    /// Vector it arrives with.
+    pub vector: u32,
+    /// Data of the message the device sends.
+    pub data: u32,
+    /// Address of the message, which with the data names the remapping entry.
+    pub message: u64,
 }
 
 /// A blocked access, as the supervisor sees it.

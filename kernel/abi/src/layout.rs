@@ -16,10 +16,16 @@ pub const DMA_WINDOW_START: u64 = 0x1_0000_0000;
 /// End (exclusive) of the DMA window: what a 39-bit (3-level) I/O page table reaches.
 pub const DMA_WINDOW_END: u64 = 0x80_0000_0000;
 
-/// First address of ordinary mappings placed by the kernel: heaps, stacks, device registers.
+/// First address of ordinary mappings placed by the kernel: heaps, stacks.
 pub const PRIVATE_START: u64 = 0x100_0000_0000;
 /// End (exclusive) of ordinary mappings placed by the kernel.
 pub const PRIVATE_END: u64 = 0x4000_0000_0000;
+
+/// First address of device registers, which the kernel places here and nobody else anything: what a device that is taken
+/// away had mapped is then found without a look at the other mappings.
+pub const REGISTERS_START: u64 = 0x4000_0000_0000;
+/// End (exclusive) of device registers.
+pub const REGISTERS_END: u64 = 0x5000_0000_0000;
 
 /// Where the supervisor maps program images: static position-independent executables.
 pub const PROGRAM_BASE: u64 = 0x5000_0000_0000;

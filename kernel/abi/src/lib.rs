@@ -5,7 +5,7 @@
 //! Reading order: [`call`] (the system calls, one documented constant each) · [`error`] · [`handle`] ·
 //! [`layout`] (where things are in an address space) · [`page`] (the read-only page pair through which the
 //! kernel talks to a process without being entered) · [`device`] · [`info`] · [`bundle`] (the boot image) ·
-//! [`manifest`] (which application gets what) · [`start`] (what an application finds when it starts) ·
+//! [`choice`] (which IOMMU mode is asked for) · [`manifest`] (which application gets what) · [`start`] (what an application finds when it starts) ·
 //! [`stats`] (how an application tells the supervisor its counters).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod call;
+pub mod choice;
 pub mod device;
 pub mod error;
 pub mod handle;

@@ -53,13 +53,25 @@ pub enum IommuMode {
     Off = 0,
     /// VT-d legacy mode, second-stage translation.
     VtdLegacy = 1,
+    /// VT-d scalable mode, second-stage translation.
+    VtdScalableSecond = 2,
+    /// VT-d scalable mode, first-stage translation: devices share the CPU's tables of the DMA window.
+    VtdScalableFirst = 3,
+    /// AMD-Vi, host tables.
+    AmdVi = 4,
 }
 
 impl IommuMode {
     /// The mode a number stands for; an unknown one reads as [`IommuMode::Off`], the weakest claim.
     #[must_use]
     pub fn from_number(number: u32) -> IommuMode {
-        if number == IommuMode::VtdLegacy as u32 { IommuMode::VtdLegacy } else { IommuMode::Off }
+        const ALL: [IommuMode; 4] = [
+            IommuMode::VtdLegacy,
+            IommuMode::VtdScalableSecond,
+            IommuMode::VtdScalableFirst,
+            IommuMode::AmdVi,
+        ];
+        ALL.into_iter().find(|mode| *mode as u32 == number).unwrap_or(IommuMode::Off)
     }
 
     /// The name shown to people and written into results.
@@ -68,6 +80,9 @@ impl IommuMode {
         match self {
             IommuMode::Off => "off (unsafe)",
             IommuMode::VtdLegacy => "vtd-legacy",
+            IommuMode::VtdScalableSecond => "vtd-scalable-second",
+            IommuMode::VtdScalableFirst => "vtd-scalable-first",
+            IommuMode::AmdVi => "amd-vi",
         }
     }
 }

@@ -14,6 +14,7 @@ use intrusive_collections::{Bound, KeyAdapter, RBTree, RBTreeLink, intrusive_ada
 use weir_abi::Error;
 use weir_abi::layout::{
     DMA_WINDOW_END, DMA_WINDOW_START, PAGE_BYTES, PRIVATE_END, PRIVATE_START, PROGRAM_BASE, PROGRAM_END,
+    REGISTERS_END, REGISTERS_START,
 };
 
 use crate::try_box::try_box;
@@ -22,10 +23,12 @@ use crate::try_box::try_box;
 pub const DMA_WINDOW: Range<u64> = DMA_WINDOW_START..DMA_WINDOW_END;
 /// Where the kernel places ordinary mappings.
 pub const PRIVATE: Range<u64> = PRIVATE_START..PRIVATE_END;
+/// Where the kernel places device registers.
+pub const REGISTERS: Range<u64> = REGISTERS_START..REGISTERS_END;
 /// Where programs are.
 pub const PROGRAM: Range<u64> = PROGRAM_BASE..PROGRAM_END;
 /// All that a process may have mapped.
-pub const AREAS: &[Range<u64>] = &[DMA_WINDOW, PRIVATE, PROGRAM];
+pub const AREAS: &[Range<u64>] = &[DMA_WINDOW, PRIVATE, REGISTERS, PROGRAM];
 
 /// A range of addresses that is taken.
 pub struct Region<T> {
@@ -172,6 +175,16 @@ impl<T> Regions<T> {
     /// All regions, in order of address.
     pub fn iter(&self) -> impl Iterator<Item = &Region<T>> {
         self.tree.iter()
+    }
+
+    /// Those that start in `area`, in order of address. Cost: O(log regions), and what is looked at.
+    pub fn iter_in(&self, area: Range<u64>) -> impl Iterator<Item = &Region<T>> {
+        let mut cursor = self.tree.lower_bound(Bound::Included(&area.start));
+        core::iter::from_fn(move || {
+            let region = cursor.get().filter(|region| region.start < area.end);
+            cursor.move_next();
+            region
+        })
     }
 
     /// How many there are.

@@ -1,5 +1,8 @@
-//! The local interrupt controller, as x2APIC where the CPU has it, else through its registers in memory
+//! The local interrupt controller: through its registers in memory, and as x2APIC once it is known that devices'
+//! interrupts can be remapped to such ids, or nothing remaps them
 //! (Intel SDM volume 3, chapter "Advanced Programmable Interrupt Controller").
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
@@ -44,7 +47,9 @@ const SEND_PENDING: u32 = 1 << 12;
 const GLOBAL_ENABLE: u64 = 1 << 11;
 const X2_ENABLE: u64 = 1 << 10;
 
-/// The registers in memory, where x2APIC is absent; set once.
+/// Whether the CPUs are, or are to be, in x2APIC mode.
+static IS_X2APIC: AtomicBool = AtomicBool::new(false);
+/// The registers in memory, for a CPU that is not in x2APIC mode; set once.
 static MEMORY: Once<usize> = Once::new();
 /// Timer ticks per millisecond.
 static TICKS_PER_MS: Once<u64> = Once::new();
@@ -53,12 +58,15 @@ static TICKS_PER_MS: Once<u64> = Once::new();
 pub(crate) fn set_up() {
     // SAFETY: every x86-64 CPU has the register.
     let base = unsafe { msr::read(msr::APIC_BASE) };
-    if features().x2apic {
-        // SAFETY: x2APIC is there; the transition from xAPIC mode is the architectural one.
-        unsafe { msr::write(msr::APIC_BASE, base | GLOBAL_ENABLE | X2_ENABLE) };
+    if base & X2_ENABLE != 0 {
+        // Firmware chose; there is no way back but through switching the controller off.
+        IS_X2APIC.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: turning the controller on changes nothing else.
+    unsafe { msr::write(msr::APIC_BASE, base | GLOBAL_ENABLE) };
+    if is_x2apic() {
+        enter_x2apic();
     } else {
-        // SAFETY: turning the controller on changes nothing else.
-        unsafe { msr::write(msr::APIC_BASE, base | GLOBAL_ENABLE) };
         MEMORY.call_once(|| vmap::map_registers(base & 0xf_ffff_ffff_f000, 4096) as usize);
     }
     write(Register::TaskPriority, 0);
@@ -66,6 +74,26 @@ pub(crate) fn set_up() {
     write(Register::LintEntry1, DELIVERY_NMI);
     write(Register::TimerEntry, MASKED);
     write(Register::Spurious, ENABLE | u32::from(SPURIOUS));
+}
+
+/// Whether the CPUs can be in x2APIC mode.
+pub(crate) fn can_x2apic() -> bool {
+    features().x2apic
+}
+
+/// Whether they are.
+pub(crate) fn is_x2apic() -> bool {
+    IS_X2APIC.load(Ordering::Relaxed)
+}
+
+/// Puts this CPU, and those that start later, into x2APIC mode, where they have it. What was programmed stays.
+pub(crate) fn enter_x2apic() {
+    if !can_x2apic() {
+        return;
+    }
+    // SAFETY: x2APIC is there, and xAPIC mode or x2APIC mode is on: both transitions are architectural.
+    unsafe { msr::write(msr::APIC_BASE, msr::read(msr::APIC_BASE) | X2_ENABLE) };
+    IS_X2APIC.store(true, Ordering::Relaxed);
 }
 
 /// Calibrates the timer against the time-stamp counter (first CPU), then programs the timer's vector.
@@ -120,7 +148,7 @@ pub(crate) fn end_of_interrupt() {
 /// This CPU's APIC id.
 pub(crate) fn id() -> u32 {
     let id = read(Register::Id);
-    if features().x2apic { id } else { id >> 24 }
+    if is_x2apic() { id } else { id >> 24 }
 }
 
 /// Sends an interrupt to another CPU.
@@ -144,7 +172,7 @@ pub(crate) fn start_cpu(apic_id: u32, page: u8) {
 }
 
 fn command(apic_id: u32, low: u32) {
-    if features().x2apic {
+    if is_x2apic() {
         // Make what the message announces visible first: the x2APIC write is not serializing.
         core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
         // SAFETY: the CPU is in x2APIC mode.
@@ -157,17 +185,22 @@ fn command(apic_id: u32, low: u32) {
     write(Register::Command, low);
 }
 
+/// The registers, where they are in memory.
+fn memory() -> Option<&'static usize> {
+    MEMORY.get().filter(|_| !is_x2apic())
+}
+
 fn read(register: Register) -> u32 {
-    match MEMORY.get() {
+    match memory() {
         // SAFETY: `MEMORY` is the mapped register page; all registers are 32 bits wide, 16 bytes apart.
         Some(base) => unsafe { ((base + register as usize * 16) as *const u32).read_volatile() },
-        // SAFETY: without `MEMORY` the CPU is in x2APIC mode.
+        // SAFETY: the CPU is in x2APIC mode.
         None => unsafe { msr::read(0x800 + register as u32) as u32 },
     }
 }
 
 fn write(register: Register, value: u32) {
-    match MEMORY.get() {
+    match memory() {
         // SAFETY: as in `read`.
         Some(base) => unsafe { ((base + register as usize * 16) as *mut u32).write_volatile(value) },
         // SAFETY: as in `read`.

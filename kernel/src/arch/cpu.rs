@@ -134,3 +134,17 @@ pub(crate) fn tsc() -> u64 {
     // SAFETY: every x86-64 CPU has it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
+
+/// Writes every cache line of the `bytes` at `start`, which are mapped, back to memory and waits for it: for readers
+/// that do not look into the caches.
+pub(crate) fn write_back(start: *const u8, bytes: usize) {
+    const LINE: usize = 64;
+    let skipped = start.addr() % LINE;
+    for offset in (0..skipped + bytes).step_by(LINE) {
+        let line = start.wrapping_sub(skipped).wrapping_add(offset);
+        // SAFETY: flushing a cache line changes nothing but where its content is.
+        unsafe { core::arch::asm!("clflush [{}]", in(reg) line, options(nostack)) };
+    }
+    // SAFETY: a fence.
+    unsafe { core::arch::asm!("mfence", options(nostack)) };
+}

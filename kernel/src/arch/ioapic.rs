@@ -3,7 +3,7 @@
 
 use spin::Once;
 
-use weir_iommu::vtd::{Polarity, Trigger};
+use weir_iommu::unit::{Polarity, Trigger};
 
 use super::apic;
 use crate::boot::acpi::Tables;

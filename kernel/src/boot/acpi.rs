@@ -127,8 +127,17 @@ impl Tables {
 
     /// The whole DMAR table (VT-d 5.10 §8.1 "DMA Remapping Reporting Structure"), checksum verified.
     pub(crate) fn dmar(&self) -> Option<&'static [u8]> {
-        let mapping = self.0.find_table::<Dmar>().ok()?;
-        let bytes = mapping.get().header.length as usize;
+        self.bytes::<Dmar>()
+    }
+
+    /// The whole IVRS table (AMD 48882 §5.2 "I/O Virtualization Reporting Structure"), checksum verified.
+    pub(crate) fn ivrs(&self) -> Option<&'static [u8]> {
+        self.bytes::<Ivrs>()
+    }
+
+    fn bytes<T: AcpiTable>(&self) -> Option<&'static [u8]> {
+        let mapping = self.0.find_table::<T>().ok()?;
+        let bytes = mapping.get().header().length as usize;
         // SAFETY: the crate mapped the table's whole length to check its sum; our mappings stay for ever.
         Some(unsafe { core::slice::from_raw_parts(mapping.virtual_start().cast().as_ptr(), bytes) })
     }
@@ -138,6 +147,21 @@ impl Tables {
 #[repr(transparent)]
 struct Dmar {
     header: SdtHeader,
+}
+
+/// The IVRS table, likewise.
+#[repr(transparent)]
+struct Ivrs {
+    header: SdtHeader,
+}
+
+// SAFETY: an IVRS table starts with the common header.
+unsafe impl AcpiTable for Ivrs {
+    const SIGNATURE: Signature = Signature::IVRS;
+
+    fn header(&self) -> &SdtHeader {
+        &self.header
+    }
 }
 
 // SAFETY: a DMAR table starts with the common header.

@@ -61,7 +61,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
     );
 
     pci::set_up(&acpi, reserved(&boot, &acpi));
-    iommu::set_up(&acpi);
+    iommu::set_up(&acpi, options.iommu, options.checks_tables);
     let spare = if options.drives_slots { hotplug::find() } else { 0 };
     device::set_up(spare);
     hotplug::start();

@@ -1,6 +1,7 @@
 //! `Memory` objects: frames that can be mapped.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use weir_abi::Error;
 use weir_abi::layout::PAGE_BYTES;
@@ -25,6 +26,8 @@ impl Block {
 
 /// Frames, zeroed when they were taken, given back when the last handle and mapping are gone.
 pub(crate) struct Memory {
+    /// Distinguishes it from every other, earlier ones included.
+    pub(crate) number: u64,
     blocks: Vec<Block>,
     bytes: u64,
     source: Source,
@@ -38,6 +41,11 @@ enum Source {
     Boot(PhysAddr),
 }
 
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Largest block taken at once: what the largest page covers.
 const LARGEST_ORDER: u8 = 18;
 
@@ -47,7 +55,12 @@ impl Memory {
     pub(crate) fn allocate(payer: &Ref<Process>, bytes: u64, is_contiguous: bool) -> Result<Memory, Error> {
         let frames = bytes / PAGE_BYTES;
         payer.charge_frames(frames)?;
-        let mut memory = Memory { blocks: Vec::new(), bytes, source: Source::Charged(payer.clone()) };
+        let mut memory = Memory {
+            number: next_number(),
+            blocks: Vec::new(),
+            bytes,
+            source: Source::Charged(payer.clone()),
+        };
         let mut left = frames;
         while left > 0 {
             let fitting = (left.ilog2() as u8).min(LARGEST_ORDER);
@@ -66,7 +79,12 @@ impl Memory {
     /// The boot bundle, where the loader put it.
     pub(crate) fn boot(range: PhysRange) -> Memory {
         let bytes = range.bytes().next_multiple_of(PAGE_BYTES);
-        Memory { blocks: Vec::new(), bytes, source: Source::Boot(PhysAddr(range.start)) }
+        Memory {
+            number: next_number(),
+            blocks: Vec::new(),
+            bytes,
+            source: Source::Boot(PhysAddr(range.start)),
+        }
     }
 
     /// Size in bytes.

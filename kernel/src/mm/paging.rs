@@ -1,21 +1,28 @@
 //! CPU page tables (Intel SDM volume 3, "4-Level Paging").
 //!
-//! **Invariant: a table page that left the tree is freed only after the TLB shootdown that follows**: removing
-//! gives [`Removed`], which must be flushed.
+//! **Invariant: a table page that left the tree is freed only after CPUs, and devices where they walk it, have
+//! forgotten it**: removing gives [`Removed`], which must be flushed.
+//! **Invariant: what the first entry of a process's root leads to holds user data of [`Memory`] objects and nothing
+//! else**: [`PageTables::map_memory`] alone writes there, and takes its frames from a `Memory`. Devices may be led to
+//! the same table ([`PageTables::window`]).
 //!
 //! Accessed and dirty bits are set when an entry is made, so the CPU never writes a table: a device that
 //! shares the tables finds them final.
+
+use core::ops::Range;
 
 use x86_64::PhysAddr as CratePhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::structures::paging::page_table::{PageTable, PageTableEntry};
 
-use weir_abi::layout::{HUGE_PAGE_BYTES, LARGE_PAGE_BYTES, PAGE_BYTES};
+use weir_abi::layout::{DMA_WINDOW_END, PAGE_BYTES};
 
-use super::address::{Direct, PhysAddr};
+use super::address::{Direct, PhysAddr, PhysRange};
+use super::memory::Memory;
 use super::{ram, tlb};
-use crate::arch::cpu::features;
+use crate::arch::cpu::{self, features};
 use crate::cpus::CpuSet;
+use crate::iommu;
 
 /// How a mapping may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +84,19 @@ pub(crate) struct PageTables {
     root: PhysAddr,
     /// Table pages below the root.
     tables: u64,
+    /// Of a process's tree.
+    window: Option<Window>,
 }
+
+/// The table that the DMA window is found through, the first of the root's.
+struct Window {
+    at: PhysAddr,
+    writer: Writer,
+}
+
+/// Entry of the root that leads to the DMA window.
+const WINDOW_SLOT: usize = 0;
+const _: () = assert!(DMA_WINDOW_END <= level_bytes(ROOT_LEVEL));
 
 /// Levels: 3 is the root; a leaf at level 0 is 4 KiB, at 1 2 MiB, at 2 1 GiB.
 const ROOT_LEVEL: u8 = 3;
@@ -102,23 +121,39 @@ fn entry_table(entry: &PageTableEntry) -> Option<PhysAddr> {
 }
 
 impl PageTables {
-    /// An empty tree.
+    /// An empty tree, of the kernel.
     pub(crate) fn new() -> Result<PageTables, NoFrame> {
-        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0 })
+        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0, window: None })
     }
 
-    /// A tree that shares the kernel's upper half.
+    /// A tree that shares the kernel's upper half, with a table for the DMA window, which stays as long as the tree.
     pub(crate) fn for_process(kernel: PhysAddr) -> Result<PageTables, NoFrame> {
-        let tables = PageTables::new()?;
+        let mut tables = PageTables::new()?;
         for slot in 256..512 {
             table(tables.root)[slot] = table(kernel)[slot].clone();
         }
-        Ok(tables)
+        let writer = Writer { is_flushing: iommu::sharing().is_some_and(|sharing| !sharing.is_coherent) };
+        match tables.new_table(writer) {
+            Ok(at) => {
+                writer.link(&mut table(tables.root)[WINDOW_SLOT], at);
+                tables.window = Some(Window { at, writer });
+                Ok(tables)
+            }
+            Err(error) => {
+                ram::free(tables.root, 0);
+                Err(error)
+            }
+        }
     }
 
     /// Where the root is.
     pub(crate) fn root(&self) -> PhysAddr {
         self.root
+    }
+
+    /// Where the table of the DMA window is, for a process's tree.
+    pub(crate) fn window(&self) -> Option<PhysAddr> {
+        self.window.as_ref().map(|window| window.at)
     }
 
     /// Table pages held, the root included.
@@ -127,7 +162,11 @@ impl PageTables {
     }
 
     /// Maps `bytes` from `address` to physical memory from `frame` on, with the largest pages that fit.
-    /// All three are multiples of 4 KiB, and the range is unmapped before. On failure nothing stays mapped.
+    /// All three are multiples of 4 KiB, and the range is unmapped before. After a failure a part may be mapped:
+    /// [`remove`](PageTables::remove) the range.
+    ///
+    /// # Panics
+    /// In the part of the address space that devices may share: only [`map_memory`](PageTables::map_memory) maps there.
     pub(crate) fn map(
         &mut self,
         address: u64,
@@ -135,72 +174,105 @@ impl PageTables {
         bytes: u64,
         access: Access,
     ) -> Result<(), NoFrame> {
+        assert!(index(address, ROOT_LEVEL) != WINDOW_SLOT, "only memory for devices belongs there");
+        let leaves = Leaves { access, largest: if access.allows_large() { 2 } else { 0 } };
+        self.map_run(address, PhysRange::new(frame.0, bytes), leaves, Writer::PLAIN)
+    }
+
+    /// Maps a part of `memory` for a process. In the DMA window, where devices may walk these tables, the pages are
+    /// those of user data whatever `access` says otherwise. Fails as [`map`](PageTables::map) does.
+    pub(crate) fn map_memory(
+        &mut self,
+        address: u64,
+        memory: &Memory,
+        (offset, bytes): (u64, u64),
+        access: Access,
+    ) -> Result<(), NoFrame> {
+        let window = self.window.as_ref().filter(|_| index(address, ROOT_LEVEL) == WINDOW_SLOT);
+        let (leaves, writer) = match window {
+            Some(window) => (Leaves::of_window(access), window.writer),
+            None => (Leaves { access: Access { user: true, ..access }, largest: 2 }, Writer::PLAIN),
+        };
+        let mut at = address;
+        for run in memory.runs(offset, bytes) {
+            self.map_run(at, run, leaves, writer)?;
+            at += run.bytes();
+        }
+        Ok(())
+    }
+
+    fn map_run(
+        &mut self,
+        address: u64,
+        run: PhysRange,
+        leaves: Leaves,
+        writer: Writer,
+    ) -> Result<(), NoFrame> {
         let mut done = 0;
-        while done < bytes {
-            let (at, to) = (address + done, PhysAddr(frame.0 + done));
-            let level = self.leaf_level(at, to, bytes - done, access);
-            if let Err(error) = self.map_leaf(at, to, level, access) {
-                // Nobody has used the range yet: what was cached of it is "not present" only.
-                self.remove(address, done).free_unused();
-                return Err(error);
-            }
+        while done < run.bytes() {
+            let (at, to) = (address + done, PhysAddr(run.start + done));
+            let level = leaves.level(at, to, run.bytes() - done);
+            self.map_leaf(at, to, level, leaves.access, writer)?;
             done += level_bytes(level);
         }
         Ok(())
     }
 
-    fn leaf_level(&self, address: u64, frame: PhysAddr, bytes: u64, access: Access) -> u8 {
-        let fits = |size: u64| (address | frame.0).is_multiple_of(size) && bytes >= size;
-        if !access.allows_large() {
-            0
-        } else if features().huge_pages && fits(HUGE_PAGE_BYTES) {
-            2
-        } else if fits(LARGE_PAGE_BYTES) {
-            1
-        } else {
-            0
-        }
-    }
-
-    fn map_leaf(&mut self, address: u64, frame: PhysAddr, leaf: u8, access: Access) -> Result<(), NoFrame> {
+    fn map_leaf(
+        &mut self,
+        address: u64,
+        frame: PhysAddr,
+        leaf: u8,
+        access: Access,
+        writer: Writer,
+    ) -> Result<(), NoFrame> {
         let mut at = self.root;
-        let mut level = ROOT_LEVEL;
-        while level > leaf {
+        for level in (leaf + 1..=ROOT_LEVEL).rev() {
             let slot = index(address, level);
             at = match entry_table(&table(at)[slot]) {
                 Some(next) => next,
                 None => {
                     debug_assert!(table(at)[slot].is_unused(), "mapping over a mapping");
-                    let child = self.new_table()?;
-                    table(at)[slot].set_addr(child, table_flags());
-                    PhysAddr(child.as_u64())
+                    let child = self.new_table(writer)?;
+                    writer.link(&mut table(at)[slot], child);
+                    child
                 }
             };
-            level -= 1;
         }
         let entry = &mut table(at)[index(address, leaf)];
         debug_assert!(entry.is_unused(), "mapping over a mapping");
-        entry.set_addr(CratePhysAddr::new(frame.0), access.flags(leaf > 0));
+        writer.write(entry, frame, access.flags(leaf > 0));
         Ok(())
     }
 
-    fn new_table(&mut self) -> Result<CratePhysAddr, NoFrame> {
+    fn new_table(&mut self, writer: Writer) -> Result<PhysAddr, NoFrame> {
         let frame = ram::allocate_zeroed(0).ok_or(NoFrame)?;
+        writer.flush(frame.direct(), PAGE_BYTES as usize);
         self.tables += 1;
-        Ok(CratePhysAddr::new(frame.0))
+        Ok(frame)
     }
 
     /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
     /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
     pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
-        for page in (address..address + bytes).step_by(PAGE_BYTES as usize) {
+        let (mut page, end) = (address, address + bytes);
+        while page < end {
+            let part_end = end.min((page / level_bytes(1) + 1) * level_bytes(1));
             let mut at = Some(self.root);
             for level in (1..=ROOT_LEVEL).rev() {
                 at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
             }
             if let Some(at) = at {
-                table(at)[index(page, 0)].set_addr(CratePhysAddr::new(to.0), access.flags(false));
+                let mut entry = PageTableEntry::new();
+                entry.set_addr(CratePhysAddr::new(to.0), access.flags(false));
+                let pages = (part_end - page) / PAGE_BYTES;
+                table(at)
+                    .iter_mut()
+                    .skip(index(page, 0))
+                    .take(pages as usize)
+                    .for_each(|e| *e = entry.clone());
             }
+            page = part_end;
         }
     }
 
@@ -208,10 +280,38 @@ impl PageTables {
     pub(crate) fn remove(&mut self, address: u64, bytes: u64) -> Removed {
         let mut removed = Removed { tables: None, count: 0 };
         if bytes > 0 {
-            remove_in(self.root, ROOT_LEVEL, address, address + bytes, &mut removed);
+            self.remove_in(self.root, ROOT_LEVEL, address..address + bytes, &mut removed);
         }
         self.tables -= removed.count;
         removed
+    }
+
+    /// Clears a range in the table at `at`; empty tables below it go to `removed`, but for the window's own.
+    fn remove_in(&self, at: PhysAddr, level: u8, range: Range<u64>, removed: &mut Removed) {
+        let size = level_bytes(level);
+        let mut address = range.start;
+        while address < range.end {
+            let next = (address / size + 1) * size;
+            let slot = index(address, level);
+            let writer = self.writer_for(address);
+            match entry_table(&table(at)[slot]).filter(|_| level > 0) {
+                Some(child) => {
+                    self.remove_in(child, level - 1, address..next.min(range.end), removed);
+                    let is_empty = table(child).iter().all(PageTableEntry::is_unused);
+                    if is_empty && self.window() != Some(child) {
+                        writer.clear(&mut table(at)[slot]);
+                        removed.push(child);
+                    }
+                }
+                None => writer.clear(&mut table(at)[slot]),
+            }
+            address = next;
+        }
+    }
+
+    fn writer_for(&self, address: u64) -> Writer {
+        let window = self.window.as_ref().filter(|_| index(address, ROOT_LEVEL) == WINDOW_SLOT);
+        window.map_or(Writer::PLAIN, |window| window.writer)
     }
 
     /// What `address` maps to, and whether user mode may write there.
@@ -230,12 +330,16 @@ impl PageTables {
         None
     }
 
-    /// Frees the tree of a process. No CPU may have it loaded.
-    pub(crate) fn free(self) {
+    /// The leaf that `address`, of the lower half, lies in, else the first one above in that half.
+    pub(crate) fn next_leaf(&self, address: u64) -> Option<Leaf> {
+        next_leaf(self.root, address)
+    }
+
+    /// Frees the tree of a process. No CPU may have it loaded, and no unit may have a way to the window's table.
+    pub(crate) fn free(mut self) {
+        self.window = None;
         let lower = 256 * level_bytes(ROOT_LEVEL);
-        let mut removed = Removed { tables: None, count: 0 };
-        remove_in(self.root, ROOT_LEVEL, 0, lower, &mut removed);
-        removed.free_unused();
+        self.remove(0, lower).free();
         ram::free(self.root, 0);
     }
 }
@@ -245,29 +349,109 @@ fn table_flags() -> Flags {
     Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE | Flags::ACCESSED
 }
 
-/// Clears `[start, end)` in the table at `at`; empty tables below it go to `removed`.
-fn remove_in(at: PhysAddr, level: u8, start: u64, end: u64, removed: &mut Removed) {
-    let size = level_bytes(level);
-    let mut address = start;
-    while address < end {
-        let next = (address / size + 1) * size;
-        let entry = &mut table(at)[index(address, level)];
-        match entry_table(entry).filter(|_| level > 0) {
-            Some(child) => {
-                remove_in(child, level - 1, address, next.min(end), removed);
-                if table(child).iter().all(PageTableEntry::is_unused) {
-                    entry.set_unused();
-                    removed.push(child);
-                }
-            }
-            None => entry.set_unused(),
-        }
-        address = next;
+/// Which leaves a range gets.
+#[derive(Clone, Copy)]
+struct Leaves {
+    access: Access,
+    /// Level of the largest.
+    largest: u8,
+}
+
+impl Leaves {
+    /// In the DMA window: user data, never code, ordinary memory, of a size that devices can walk, too.
+    fn of_window(access: Access) -> Leaves {
+        let access = Access { write: access.write, execute: false, user: true, cache: Cache::WriteBack };
+        let allows_huge = iommu::sharing().is_none_or(|sharing| sharing.allows_huge_pages);
+        Leaves { access, largest: if allows_huge { 2 } else { 1 } }
+    }
+
+    fn level(self, address: u64, frame: PhysAddr, bytes: u64) -> u8 {
+        let fits = |level: &u8| {
+            let size = level_bytes(*level);
+            (address | frame.0).is_multiple_of(size) && bytes >= size && (*level < 2 || features().huge_pages)
+        };
+        (0..=self.largest).rev().find(fits).unwrap_or(0)
     }
 }
 
+/// How entries are written.
+#[derive(Clone, Copy)]
+struct Writer {
+    /// Units walk these tables and do not look into the CPU's caches: each write goes to memory before the next.
+    is_flushing: bool,
+}
+
+impl Writer {
+    /// For tables that CPUs alone walk.
+    const PLAIN: Writer = Writer { is_flushing: false };
+
+    /// Leads an entry to a table, whose content is in place.
+    fn link(self, entry: &mut PageTableEntry, to: PhysAddr) {
+        self.write(entry, to, table_flags());
+    }
+
+    fn write(self, entry: &mut PageTableEntry, to: PhysAddr, flags: Flags) {
+        let mut value = PageTableEntry::new();
+        value.set_addr(CratePhysAddr::new(to.0), flags);
+        self.store(entry, value);
+    }
+
+    fn clear(self, entry: &mut PageTableEntry) {
+        self.store(entry, PageTableEntry::new());
+    }
+
+    /// One store, in program order: who walks the tables at this moment sees the old entry or the new one.
+    fn store(self, entry: &mut PageTableEntry, value: PageTableEntry) {
+        // SAFETY: a valid entry, borrowed for this.
+        unsafe { core::ptr::from_mut(entry).write_volatile(value) };
+        self.flush(core::ptr::from_ref(entry).cast(), size_of::<PageTableEntry>());
+    }
+
+    fn flush(self, start: *const u8, bytes: usize) {
+        if self.is_flushing {
+            cpu::write_back(start, bytes);
+        }
+    }
+}
+
+/// A page that is mapped.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf {
+    pub(crate) address: u64,
+    pub(crate) to: PhysAddr,
+    pub(crate) bytes: u64,
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
+/// As [`PageTables::next_leaf`], of the tree that a device walks from `root` ([`crate::iommu::Domain`]).
+pub(crate) fn next_leaf(root: PhysAddr, address: u64) -> Option<Leaf> {
+    next_leaf_in(root, ROOT_LEVEL, 0, address)
+}
+
+/// The leaf at or above `from` in the table at `at`, whose first entry translates `base`.
+fn next_leaf_in(at: PhysAddr, level: u8, base: u64, from: u64) -> Option<Leaf> {
+    let slots = if level == ROOT_LEVEL { 256 } else { 512 };
+    let first = if from > base { ((from - base) / level_bytes(level)) as usize } else { 0 };
+    (first..slots).find_map(|slot| {
+        let entry = &table(at)[slot];
+        let address = base + slot as u64 * level_bytes(level);
+        if let Some(child) = entry_table(entry).filter(|_| level > 0) {
+            return next_leaf_in(child, level - 1, address, from);
+        }
+        let flags = entry.flags();
+        flags.contains(Flags::PRESENT).then(|| Leaf {
+            address,
+            to: PhysAddr(entry.addr().as_u64()),
+            bytes: level_bytes(level),
+            write: flags.contains(Flags::WRITABLE),
+            execute: !flags.contains(Flags::NO_EXECUTE),
+        })
+    })
+}
+
 /// Mappings that were taken out of a tree, but may still be cached.
-#[must_use = "CPUs may still use the mapping: shoot it down"]
+#[must_use = "CPUs and devices may still use the mapping: flush it"]
 pub(crate) struct Removed {
     /// Table pages that left the tree, chained through their first word, which reads as "not present".
     tables: Option<PhysAddr>,
@@ -283,14 +467,17 @@ impl Removed {
         self.count += 1;
     }
 
-    /// Makes the CPUs in `active` forget the mappings, then frees the table pages.
-    pub(crate) fn flush(self, active: &CpuSet) {
+    /// Makes the CPUs in `active` forget the mappings, then whoever `confirm` asks, then frees the table pages. Where
+    /// that fails they are never used again.
+    pub(crate) fn flush<E>(self, active: &CpuSet, confirm: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         tlb::shoot_down(active);
-        self.free_unused();
+        confirm()?;
+        self.free();
+        Ok(())
     }
 
-    /// Frees the table pages. For trees that no CPU has loaded, or ranges that nobody has used.
-    fn free_unused(self) {
+    /// Frees the table pages. Nobody has a way to them.
+    fn free(self) {
         let mut next = self.tables;
         while let Some(page) = next {
             // SAFETY: as in `push`.

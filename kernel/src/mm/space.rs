@@ -5,16 +5,16 @@
 
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
-use weir_kernel::pci::Function;
 use weir_kernel::refs::Ref;
-use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, Regions};
+use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
 use super::address::{Direct, PhysAddr};
+use super::device_root;
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
 use super::{ram, tlb};
 use crate::cpus::{self, CpuSet};
-use crate::iommu::{self, Domain};
+use crate::iommu::{self, Cover, Domain};
 use crate::kernel_page;
 
 impl From<NoFrame> for Error {
@@ -24,7 +24,7 @@ impl From<NoFrame> for Error {
 }
 
 /// What is mapped in a region.
-enum Mapping {
+pub(super) enum Mapping {
     /// A part of a `Memory`, which it keeps alive.
     Memory { memory: Ref<Memory>, offset: u64, is_writable: bool },
     /// Registers of the device with this address.
@@ -35,11 +35,11 @@ enum Mapping {
 
 /// An address space.
 pub(crate) struct Space {
-    tables: PageTables,
-    regions: Regions<Mapping>,
+    pub(super) tables: PageTables,
+    pub(super) regions: Regions<Mapping>,
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
-    domain: Option<Domain>,
+    pub(super) domain: Option<Domain>,
     /// What takes the place of the registers of a device that is taken away: all ones.
     poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
@@ -129,8 +129,13 @@ impl Space {
         self.regions.len()
     }
 
-    /// Maps a part of `memory`; returns where. On failure nothing has changed.
-    pub(crate) fn map(&mut self, memory: &Ref<Memory>, request: Request) -> Result<u64, Error> {
+    /// Maps a part of `memory`; returns where. On failure nothing has changed. `active`: the CPUs that run this space.
+    pub(crate) fn map(
+        &mut self,
+        memory: &Ref<Memory>,
+        request: Request,
+        active: &CpuSet,
+    ) -> Result<u64, Error> {
         let access = request.access()?;
         let end = request.offset.checked_add(request.bytes).ok_or(Error::BadArgument)?;
         let is_whole = request.bytes > 0 && (request.offset | request.bytes).is_multiple_of(PAGE_BYTES);
@@ -140,54 +145,54 @@ impl Space {
         let mapping =
             Mapping::Memory { memory: memory.clone(), offset: request.offset, is_writable: access.write };
         let address = self.reserve(request, mapping)?;
-        let mapped = self.map_runs(address, memory, request, access).and_then(|()| {
-            let domain = self.domain.as_mut().filter(|_| request.is_dma());
-            domain.map_or(Ok(()), |domain| {
-                map_for_devices(domain, address, memory, request.offset, request.bytes, access.write)
-            })
+        let Request { offset, bytes, .. } = request;
+        let mapped = self.tables.map_memory(address, memory, (offset, bytes), access);
+        let mapped = mapped.map_err(Error::from).and_then(|()| match self.domain.as_mut() {
+            Some(domain) if request.is_dma() => domain.added(address, memory, offset, bytes, access.write),
+            _ => Ok(()),
         });
         if let Err(error) = mapped {
-            // The range has never been used: no CPU caches more than "not present".
-            self.tables.remove(address, request.bytes).flush(&CpuSet::new());
-            self.regions.remove(address);
+            self.take_back(address, active, Domain::take_back)?;
             return Err(error);
         }
+        self.check_device_tables();
         Ok(address)
     }
 
-    fn map_runs(
+    /// Removes a range that CPUs, and devices in the window, may have used; `active`: the CPUs that run this space.
+    /// What devices may still reach after an error stays out of use for ever.
+    fn take_back(
         &mut self,
         address: u64,
-        memory: &Memory,
-        request: Request,
-        access: Access,
+        active: &CpuSet,
+        forget: impl FnOnce(&mut Domain, u64, u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut at = address;
-        for run in memory.runs(request.offset, request.bytes) {
-            self.tables.map(at, PhysAddr(run.start), run.bytes(), access)?;
-            at += run.bytes();
-        }
-        Ok(())
+        let (bytes, mapping) = self.regions.remove(address).ok_or(Error::NotFound)?;
+        let domain = self.domain.as_mut().filter(|_| DMA_WINDOW.contains(&address));
+        let confirm = || domain.map_or(Ok(()), |domain| forget(domain, address, bytes));
+        self.tables.remove(address, bytes).flush(active, confirm).inspect_err(|error| {
+            log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            core::mem::forget(mapping);
+        })
     }
 
     /// Puts a function's requests into this process's domain, which is made if it is the first.
-    pub(crate) fn attach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn attach(&mut self, cover: &Cover) -> Result<(), Error> {
         if self.domain.is_none() {
             self.domain = Some(self.new_domain()?);
         }
-        let domain = self.domain.as_mut().ok_or(Error::Gone)?;
-        iommu::attach(unit, function, domain)
+        self.domain.as_mut().ok_or(Error::Gone)?.attach(cover)?;
+        self.check_device_tables();
+        Ok(())
     }
 
     fn new_domain(&self) -> Result<Domain, Error> {
-        let mut domain = iommu::new_domain()?;
+        let mut domain = Domain::new(self.tables.window().ok_or(Error::Gone)?)?;
         for region in self.regions.iter().filter(|r| DMA_WINDOW.contains(&r.range().start)) {
             let Mapping::Memory { memory, offset, is_writable } = region.value() else { continue };
             let start = region.range().start;
-            if let Err(error) =
-                map_for_devices(&mut domain, start, memory, *offset, region.bytes(), *is_writable)
-            {
-                iommu::destroy_domain(domain)?;
+            if let Err(error) = domain.added(start, memory, *offset, region.bytes(), *is_writable) {
+                domain.destroy()?;
                 return Err(error);
             }
         }
@@ -195,9 +200,9 @@ impl Space {
     }
 
     /// Cuts a function off. After an error its frames are in quarantine.
-    pub(crate) fn detach(&mut self, unit: usize, function: &Function) -> Result<(), Error> {
+    pub(crate) fn detach(&mut self, cover: &Cover) -> Result<(), Error> {
         let Some(domain) = self.domain.as_mut() else { return Ok(()) };
-        iommu::detach(unit, function, domain).inspect_err(|_| self.is_quarantined = true)
+        domain.detach(cover).inspect_err(|_| self.is_quarantined = true)
     }
 
     /// The process gets a device that nothing confines.
@@ -217,6 +222,36 @@ impl Space {
         }
     }
 
+    /// Walks what devices walk, where tests ask for it and devices share these tables.
+    ///
+    /// # Panics
+    /// Where a device could reach what is not mapped for it.
+    fn check_device_tables(&self) {
+        let Some(window) = self.tables.window() else { return };
+        if !iommu::checks_tables() || iommu::sharing().is_none() {
+            return;
+        }
+        let in_window = || self.regions.iter().filter(|r| DMA_WINDOW.contains(&r.range().start));
+        let expected = in_window().map(|region| region.bytes()).sum();
+        let checked = device_root::check(window, expected, &|address| self.memory_at(address));
+        let leaves = checked.unwrap_or_else(|violation| panic!("tables of devices: {violation}"));
+        let Some(root) = self.domain.as_ref().and_then(Domain::shared_root) else { return };
+        if let Err(violation) = device_root::check_root(root, window) {
+            panic!("tables of devices: {violation}");
+        }
+        if leaves > 0 {
+            log::debug!("device root {root:?}: {leaves} leaves, all of them memory mapped for DMA");
+        }
+    }
+
+    /// The frame of a page of a `Memory` in the DMA window, and whether it may be written.
+    fn memory_at(&self, address: u64) -> Option<(u64, bool)> {
+        let region = self.regions.find_containing(address).filter(|_| DMA_WINDOW.contains(&address))?;
+        let Mapping::Memory { memory, offset, is_writable } = region.value() else { return None };
+        let at = offset + (address - region.range().start);
+        memory.runs(at, PAGE_BYTES).next().map(|run| (run.start, *is_writable))
+    }
+
     fn reserve(&mut self, request: Request, mapping: Mapping) -> Result<u64, Error> {
         let area = if request.is_dma() { DMA_WINDOW } else { PRIVATE };
         if request.address == 0 {
@@ -224,7 +259,7 @@ impl Space {
             return self.regions.insert_anywhere(area, request.bytes, align.unwrap_or(PAGE_BYTES), mapping);
         }
         let is_in_window = DMA_WINDOW.contains(&request.address);
-        if is_in_window != request.is_dma() {
+        if is_in_window != request.is_dma() || REGISTERS.contains(&request.address) {
             return Err(Error::BadArgument);
         }
         self.regions.insert_at(request.address, request.bytes, mapping)?;
@@ -238,14 +273,15 @@ impl Space {
         at: PhysAddr,
         bytes: u64,
         cache: Cache,
+        active: &CpuSet,
     ) -> Result<u64, Error> {
         let access = Access { write: true, execute: false, user: true, cache };
         // Taken now: taking the device away must not depend on free memory.
         self.prepare_poison()?;
         let address =
-            self.regions.insert_anywhere(PRIVATE, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
-            self.regions.remove(address);
+            self.take_back(address, active, Domain::take_back)?;
             return Err(error.into());
         }
         Ok(address)
@@ -253,19 +289,8 @@ impl Space {
 
     /// Removes the mapping that starts at `address`. `active`: the CPUs that run this space.
     pub(crate) fn unmap(&mut self, address: u64, active: &CpuSet) -> Result<(), Error> {
-        let (bytes, mapping) = self.regions.remove(address).ok_or(Error::NotFound)?;
-        self.tables.remove(address, bytes).flush(active);
-        let domain = self.domain.as_mut().filter(|_| DMA_WINDOW.contains(&address));
-        if let Some(domain) = domain
-            && let Err(error) = iommu::unmap(domain, address, bytes)
-        {
-            // Devices may still reach the frames: they stay out of use for ever.
-            log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
-            core::mem::forget(mapping);
-            return Err(error);
-        }
-        // Only now may the frames be used for something else.
-        drop(mapping);
+        self.take_back(address, active, Domain::removed)?;
+        self.check_device_tables();
         Ok(())
     }
 
@@ -275,11 +300,14 @@ impl Space {
         let Some(frame) = self.poison else { return };
         let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
+        let mut from = REGISTERS.start;
         loop {
-            let range = self.regions.iter().find(|r| is_its(r.value())).map(|r| r.range());
+            let rest = from..REGISTERS.end;
+            let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
             self.tables.redirect(range.start, range.end - range.start, frame, access);
             self.regions.replace(range.start, Mapping::Poison);
+            from = range.end;
         }
         tlb::shoot_down(active);
     }
@@ -296,9 +324,12 @@ impl Space {
 
     /// Frees everything. No CPU has the tables loaded.
     pub(crate) fn free(mut self) {
-        self.tables.free();
         if let Some(domain) = self.domain.take() {
-            self.is_quarantined |= iommu::destroy_domain(domain).is_err();
+            self.is_quarantined |= domain.destroy().is_err();
+        }
+        if !self.is_quarantined {
+            // Else a unit may still walk the window's tables: they stay out of use.
+            self.tables.free();
         }
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
@@ -311,26 +342,4 @@ impl Space {
         }
         ram::free(self.page, kernel_page::ORDER);
     }
-}
-
-/// Maps a part of `memory` for devices, at `address`; on failure nothing of it stays.
-fn map_for_devices(
-    domain: &mut Domain,
-    address: u64,
-    memory: &Memory,
-    offset: u64,
-    bytes: u64,
-    is_writable: bool,
-) -> Result<(), Error> {
-    let mut done = 0;
-    for run in memory.runs(offset, bytes) {
-        if let Err(error) = iommu::map(domain, address + done, run, is_writable) {
-            if done > 0 {
-                iommu::unmap(domain, address, done)?;
-            }
-            return Err(error);
-        }
-        done += run.bytes();
-    }
-    Ok(())
 }

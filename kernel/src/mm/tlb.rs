@@ -39,17 +39,21 @@ pub(crate) fn shoot_down(active: &CpuSet) {
     // The caller's page-table writes come before the look at who runs there.
     core::sync::atomic::fence(Ordering::SeqCst);
     let me = local().index;
-    let mut tickets = [0u64; MAX_CPUS];
+    let told = CpuSet::new();
     for cpu in active.iter() {
         if cpu == me {
             flush_all();
             continue;
         }
-        tickets[cpu as usize] = MAILBOXES[cpu as usize].asked.fetch_add(1, Ordering::SeqCst) + 1;
+        MAILBOXES[cpu as usize].asked.fetch_add(1, Ordering::SeqCst);
+        told.insert(cpu);
         apic::send(cpus::apic_id(cpu), apic::SHOOTDOWN);
     }
-    for (mailbox, ticket) in MAILBOXES.iter().zip(tickets) {
-        let done = time::wait_until(LIMIT_US, || mailbox.served.load(Ordering::SeqCst) >= ticket);
+    for cpu in told.iter() {
+        let mailbox = &MAILBOXES[cpu as usize];
+        // Ours is among what has been asked so far; another's that came meanwhile is served with it.
+        let asked = mailbox.asked.load(Ordering::SeqCst);
+        let done = time::wait_until(LIMIT_US, || mailbox.served.load(Ordering::SeqCst) >= asked);
         assert!(done, "a CPU does not answer a TLB shootdown");
     }
 }

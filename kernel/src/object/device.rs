@@ -17,12 +17,13 @@ use alloc::vec::Vec;
 
 use weir_abi::page::FaultRecord;
 use weir_abi::{Error, Handle};
+use weir_iommu::acpi::Refusal;
 use weir_kernel::pci::{Function, Inventory, MsixTable, PciAddress};
 use weir_kernel::refs::Ref;
 
 use super::event::Event;
 use super::process::Process;
-use crate::iommu;
+use crate::iommu::{self, Cover};
 use crate::pci::{self, pci};
 use crate::sync::Lock;
 pub(crate) use fault::deliver as deliver_fault;
@@ -31,8 +32,8 @@ use message::{Bound, Registers};
 /// A function and who owns it. A function that comes later is another device, even where it comes to the same place.
 pub(crate) struct Device {
     function: Function,
-    /// The unit that covers it; `None` where it may be granted unconfined only.
-    unit: Option<usize>,
+    /// How it is confined, or why it may be granted unconfined at most.
+    cover: Result<Cover, Refusal>,
     msix: Option<MsixTable<Registers>>,
     /// Blocked accesses so far.
     faults: AtomicU64,
@@ -85,7 +86,7 @@ pub(crate) fn set_up(spare: usize) {
 /// Makes a device of a function; `msix` is its table.
 fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Error> {
     let device = Device {
-        unit: iommu::unit_of(&function),
+        cover: iommu::cover(&function),
         function,
         msix,
         faults: AtomicU64::new(0),

@@ -239,7 +239,7 @@ impl Process {
 
     /// Maps memory into this process.
     pub(crate) fn map(&self, memory: &Ref<Memory>, request: Request) -> Result<u64, Error> {
-        self.change_space(|space| space.map(memory, request))
+        self.change_space(|space| space.map(memory, request, &self.active))
     }
 
     /// Removes a mapping of this process.

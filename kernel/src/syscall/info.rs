@@ -1,6 +1,7 @@
 //! `system_info`: records about the machine, for the supervisor.
 
-use weir_abi::info::{self, CpuInfo, GrantInfo, SystemInfo};
+use weir_abi::info::{self, CpuInfo, GrantInfo, ReachInfo, SystemInfo};
+use weir_abi::layout::PAGE_BYTES;
 use weir_abi::{Error, Rights};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -8,7 +9,9 @@ use core::sync::atomic::Ordering;
 
 use super::{Call, Result};
 use crate::arch::time;
+use crate::mm::space::Space;
 use crate::mm::{heap, ram, user};
+use crate::object::Object;
 use crate::object::{device, process};
 use crate::sched::SCHED;
 use crate::{boot, cpus, faults, hotplug, kernel_page, trace};
@@ -23,6 +26,14 @@ pub(super) fn system_info(call: &Call<'_>) -> Result {
         info::KIND_PROCESS => give(call, &process::at(position).ok_or(Error::NotFound)?.info()),
         info::KIND_DEVICE => give(call, &device::at(position)?.info()?),
         info::KIND_GRANT => give(call, &grant(index)?),
+        info::KIND_REACH => give(call, &reach(index, Space::reach)?),
+        info::KIND_DEVICE_REACH => give(call, &reach(index, Space::device_reach)?),
+        info::KIND_HELD => give(call, &held(index)?),
+        info::KIND_INTERRUPT => {
+            let (device, number) = ((index >> 32) as usize, (index & 0xffff_ffff) as usize);
+            let device = device::at(device)?;
+            give(call, &device.interrupt_info(number).ok_or(Error::NotFound)?)
+        }
         info::KIND_SLOT => give(call, &hotplug::info(position).ok_or(Error::NotFound)?),
         info::KIND_FAULT => give(call, &faults::get(index).ok_or(Error::NotFound)?),
         info::KIND_TRACE => {
@@ -91,4 +102,34 @@ fn grant(index: u64) -> Result<GrantInfo> {
     let handles = process.handles.lock();
     let (handle, object, rights) = handles.iter().nth(position).ok_or(Error::NotFound)?;
     Ok(GrantInfo { handle, kind: object.kind() as u32, rights, detail: object.detail() })
+}
+
+fn reach(index: u64, from: fn(&Space, u64) -> Option<ReachInfo>) -> Result<ReachInfo> {
+    let id = u32::try_from(index >> info::REACH_PAGE_BITS).map_err(|_| Error::NotFound)?;
+    let address = (index & ((1 << info::REACH_PAGE_BITS) - 1)) * PAGE_BYTES;
+    let process = process::by_id(id).ok_or(Error::NotFound)?;
+    let space = process.space.lock();
+    space.as_ref().and_then(|space| from(space, address)).ok_or(Error::NotFound)
+}
+
+fn held(index: u64) -> Result<ReachInfo> {
+    let (id, position) = ((index >> 32) as u32, (index & 0xffff_ffff) as usize);
+    let process = process::by_id(id).ok_or(Error::NotFound)?;
+    let handles = process.handles.lock();
+    let memories = handles.iter().filter_map(|(_, object, rights)| match object {
+        Object::Memory(memory) => Some((memory, rights)),
+        _ => None,
+    });
+    let mut runs = memories.flat_map(|(memory, rights)| {
+        let flag = |right, flag| if rights.contains(right) { flag } else { 0 };
+        let flags = flag(Rights::WRITE, ReachInfo::WRITE) | flag(Rights::EXECUTE, ReachInfo::EXECUTE);
+        memory.runs(0, memory.bytes()).map(move |run| ReachInfo {
+            phys: run.start,
+            bytes: run.bytes(),
+            memory: memory.number,
+            flags,
+            ..ReachInfo::default()
+        })
+    });
+    runs.nth(position).ok_or(Error::NotFound)
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
+use weir_abi::choice::IommuChoice;
 use weir_abi::info::{NAME_BYTES, Quota};
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
@@ -38,10 +39,21 @@ const MEMORY_MAX_BYTES: u64 = 1 << 40;
 /// # Errors
 /// The first problem.
 pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
-    parse(text).and_then(|file| convert(file, cpus)).map_err(|(span, wrong)| {
+    let problem = |(span, wrong): Wrong| {
         let line = text.get(..span.start).unwrap_or(text).matches('\n').count() + 1;
         Problem { line, text: wrong }
-    })
+    };
+    let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
+    let Converted { manifest, iommu, notices, ambiguity } = converted;
+    Ok(Checked { manifest, iommu, notices, ambiguity: ambiguity.map(problem) })
+}
+
+/// A manifest whose complaints do not know their lines yet.
+struct Converted {
+    manifest: Manifest,
+    iommu: Option<IommuChoice>,
+    notices: Vec<String>,
+    ambiguity: Option<Wrong>,
 }
 
 fn parse(text: &str) -> Result<file::File, Wrong> {
@@ -51,8 +63,10 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
     })
 }
 
-fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
+fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
+    let iommu = file.iommu.as_ref().map(iommu_choice).transpose()?;
     let mut notices = Vec::new();
+    let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
     let mut apps: Vec<App> = Vec::new();
     for app in file.app {
@@ -70,7 +84,12 @@ fn convert(file: file::File, cpus: u32) -> Result<Checked, Wrong> {
         });
     }
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
-    Ok(Checked { manifest, notices })
+    Ok(Converted { manifest, iommu, notices, ambiguity })
+}
+
+fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
+    let unknown = || (word.span(), format!("iommu is one of {}", IommuChoice::LIST));
+    IommuChoice::from_word(word.get_ref()).ok_or_else(unknown)
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.
@@ -102,6 +121,47 @@ fn devices(app: &file::App, earlier: &[App]) -> Result<Vec<DeviceGrant>, Wrong> 
         grants.push(DeviceGrant { name: grant_name(&device.name)?, select, optional: device.optional });
     }
     Ok(grants)
+}
+
+/// The first selector that another one may turn out to mean the same device as; only a machine can tell.
+fn ambiguity(apps: &[file::App]) -> Result<Option<Wrong>, Wrong> {
+    let mut earlier: Vec<(&file::App, &file::Device, DeviceSelect)> = Vec::new();
+    for app in apps {
+        for device in &app.device {
+            let select = select(device)?;
+            for (other_app, other, other_select) in &earlier {
+                let (this, that) = ((app.name.get_ref(), device), (other_app.name.get_ref(), *other));
+                if let Some(why) = is_ambiguous((device, select), (other, *other_select)) {
+                    let named = |(app, device): (&String, &file::Device)| {
+                        format!("{} of {app}", device.name.get_ref())
+                    };
+                    let text = format!("{} may be the same device as {}: {why}", named(this), named(that));
+                    return Ok(Some((device.name.span(), text)));
+                }
+            }
+            earlier.push((app, device, select));
+        }
+    }
+    Ok(None)
+}
+
+/// Why two selectors could mean one device.
+fn is_ambiguous(
+    (one, one_select): (&file::Device, DeviceSelect),
+    (other, other_select): (&file::Device, DeviceSelect),
+) -> Option<&'static str> {
+    use DeviceSelect::{Address, Id};
+    let id = |select| if let Id { vendor, device, .. } = select { Some((vendor, device)) } else { None };
+    match (one_select, other_select) {
+        (Address(_), Id { .. }) | (Id { .. }, Address(_)) => Some("one is named by address, the other by id"),
+        _ if id(one_select).is_some()
+            && id(one_select) == id(other_select)
+            && one.index.is_none() != other.index.is_none() =>
+        {
+            Some("they have the same id, and only one says which (`index`)")
+        }
+        _ => None,
+    }
 }
 
 fn select(device: &file::Device) -> Result<DeviceSelect, Wrong> {

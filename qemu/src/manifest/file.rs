@@ -12,6 +12,7 @@ pub(super) struct File {
     pub(super) when_done: WhenDoneWord,
     #[serde(default)]
     pub(super) unsafe_no_iommu: bool,
+    pub(super) iommu: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) app: Vec<App>,
 }

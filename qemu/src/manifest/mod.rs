@@ -15,7 +15,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub(crate) use check::bytes;
-pub use check::check;
+pub use check::{Problem, check};
+use weir_abi::choice::IommuChoice;
 use weir_abi::manifest::Manifest;
 
 /// A checked manifest, made for a machine.
@@ -23,8 +24,12 @@ use weir_abi::manifest::Manifest;
 pub struct Checked {
     /// What the guest reads.
     pub manifest: Manifest,
+    /// How the kernel is to confine devices, where the manifest says; the kernel is told on its command line.
+    pub iommu: Option<IommuChoice>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
+    /// Two selectors that may turn out to mean one device. What runs finds out; an audit does not accept it.
+    pub ambiguity: Option<Problem>,
 }
 
 impl Checked {

@@ -1,4 +1,5 @@
 use super::check;
+use weir_abi::choice::IommuChoice;
 use weir_abi::manifest::{DeviceSelect, Manifest, Restart, WhenDone};
 
 const GOOD: &str = r#"
@@ -31,6 +32,16 @@ address = "0000:02:1f.7"
 
 fn complaint(text: &str) -> String {
     check(text, 2).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn the_iommu_mode_is_checked() {
+    let mode = |word: &str| check(&format!("iommu = \"{word}\""), 2).map(|checked| checked.iommu);
+    assert_eq!(check(GOOD, 2).unwrap().iommu, None);
+    assert_eq!(mode("scalable-first"), Ok(IommuChoice::from_word("scalable-first")));
+    assert_eq!(mode("auto"), Ok(Some(IommuChoice::Auto)));
+    let refused = complaint("\niommu = \"passthrough\"");
+    assert_eq!(refused, "2: iommu is one of auto, legacy, scalable-second, scalable-first, amd");
 }
 
 #[test]
@@ -135,4 +146,33 @@ fn the_manifests_in_the_tree_are_good() {
         }
     }
     assert!(read > 0);
+}
+
+#[test]
+fn selectors_that_may_mean_one_device_are_noticed() {
+    let cases = [
+        ("id = \"1af4:1041\"", "id = \"1af4:1042\"", None),
+        ("id = \"1af4:1041\"\nindex = 0", "id = \"1af4:1041\"\nindex = 1", None),
+        ("address = \"0000:01:00.0\"", "address = \"0000:02:00.0\"", None),
+        (
+            "id = \"1af4:1041\"",
+            "id = \"1af4:1041\"\nindex = 1",
+            Some(
+                "11: m of b may be the same device as n of a: they have the same id, and only one says which (`index`)",
+            ),
+        ),
+        (
+            "address = \"0000:01:00.0\"",
+            "id = \"1af4:1041\"",
+            Some("11: m of b may be the same device as n of a: one is named by address, the other by id"),
+        ),
+    ];
+    for (one, other, expected) in cases {
+        let first = with_devices(&format!("[[app.device]]\nname = \"n\"\n{one}\n"));
+        let second =
+            with_devices(&format!("[[app.device]]\nname = \"m\"\n{other}\n")).replace("\"a\"", "\"b\"");
+        let text = format!("{first}{second}");
+        let found = check(&text, 2).unwrap().ambiguity.map(|problem| problem.to_string());
+        assert_eq!(found.as_deref(), expected, "{text}");
+    }
 }

@@ -4,9 +4,12 @@
 //! Counts of instructions and kernel entries can be compared between machines; wall time cannot, not even
 //! between two runs under different load.
 //!
-//! Reading order: this file (command, table, JSON) · [`figures`] (how each is had).
+//! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
+//! its own table) · [`percentiles`].
 
+pub mod control;
 mod figures;
+pub mod percentiles;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::cli::MeasureOptions;
+use crate::cli::{MeasureOptions, Table};
 use crate::tools::{self, Series};
 
 /// One figure.
@@ -65,6 +68,9 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
+    if let Table::Control = options.table {
+        return control::run(&options.machine, options.quick, json);
+    }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
     let figures = figures::measure(&qemu.version.to_string(), effort)?;

@@ -13,13 +13,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use weir_abi::choice::IommuChoice;
 
 use crate::cli::RunOptions;
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::config::EMULATED;
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
@@ -37,26 +37,25 @@ const TICK: Duration = Duration::from_millis(200);
 /// # Errors
 /// It cannot be started: a wrong option, a busy port, something that does not build, no QEMU.
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
-    let machine = Machine::named(&options.machine)?;
     if manifest::bytes(&options.memory).is_none() {
         bail!("{} is no size of memory; write 512M or 8G", options.memory);
     }
     let json = options.json.as_deref().map(writable).transpose()?;
     options.pcap.as_deref().map(writable).transpose()?;
     let port = port::choose(options.port)?;
-    let qemu = tools::qemu(Series::Any)?;
     let system = System::build(&options.system)?;
+    let choice = options.iommu.or(system.iommu);
+    let name = options.machine.as_deref().unwrap_or(machine::for_choice(choice));
+    let machine = Machine::named(name)?;
+    let qemu = machine.qemu()?;
     for notice in &system.notices {
         eprintln!("note: {notice}");
     }
     if options.port.is_none() && port != port::DEFAULT {
         eprintln!("note: UDP port {} is busy, taking {port}", port::DEFAULT);
     }
-    let config = config(options, machine, &system, port)?;
-    eprintln!(
-        "booting on {}: {} (QEMU {}, emulated CPU)",
-        options.machine, config.machine.about, qemu.version
-    );
+    let config = config(options, machine, choice, &system, port)?;
+    eprintln!("booting on {name}: {} (QEMU {}, emulated CPU)", config.machine.about, qemu.version);
     let vm = Vm::start(&qemu, &config)?;
     let command = vm.command().to_vec();
     let (outcome, session) = Session::new(options, &system, port).watch(vm)?;
@@ -71,7 +70,13 @@ fn writable(path: &std::path::Path) -> Result<File> {
     File::create(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn config(options: &RunOptions, machine: Machine, system: &System, port: u16) -> Result<Config> {
+fn config(
+    options: &RunOptions,
+    machine: Machine,
+    choice: Option<IommuChoice>,
+    system: &System,
+    port: u16,
+) -> Result<Config> {
     let mut extra = Vec::new();
     if let Some(file) = &options.pcap {
         let file = std::path::absolute(file)?;
@@ -96,7 +101,7 @@ fn config(options: &RunOptions, machine: Machine, system: &System, port: u16) ->
         cpus: options.system.cpus,
         kernel: system.kernel.clone(),
         bundle: system.bundle.clone(),
-        append: String::new(),
+        append: choice.map_or(String::new(), |choice| format!("iommu={}", choice.word())),
         networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7")],
         extra,
     })
@@ -178,7 +183,9 @@ impl Session {
                 }
             }
             Event::Garbled(line) => self.live.print(&format!("not a report: {}", without_escapes(&line))),
-            Event::Report(Report::End { .. }) | Event::Ended | Event::Stop => {}
+            Event::Report(Report::Samples(_) | Report::Audit(_) | Report::End { .. })
+            | Event::Ended
+            | Event::Stop => {}
         }
     }
 

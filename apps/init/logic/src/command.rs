@@ -35,6 +35,8 @@ pub enum Command {
     Top,
     /// The applications' counters, here and as a report.
     Report,
+    /// Who reaches what, as a report.
+    Audit,
     /// Ends the machine.
     PowerOff,
 }
@@ -66,7 +68,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 18] = [
+pub const HELP: [(&str, &str); 19] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -83,6 +85,7 @@ pub const HELP: [(&str, &str); 18] = [
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
     ("report", "packet counters, also sent to the report port"),
+    ("audit", "who reaches which memory, registers and interrupts, sent to the report port"),
     ("poweroff", "end the machine"),
     ("", "Ctrl-C clears the line"),
 ];
@@ -127,6 +130,7 @@ impl Command {
             "trace" => Err(usage("trace [CPU]")),
             "top" => plain(Command::Top, "top"),
             "report" => plain(Command::Report, "report"),
+            "audit" => plain(Command::Audit, "audit"),
             "poweroff" => plain(Command::PowerOff, "poweroff"),
             _ => Err(CommandError::Unknown(name.into())),
         }

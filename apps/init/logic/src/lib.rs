@@ -5,12 +5,14 @@
 //!
 //! Reading order: [`program`] (which bytes of a program go where) · [`select`] (which device a manifest means) ·
 //! [`ending`] (how an application ended, and what follows) · [`backoff`] · [`counters`] · [`line`](mod@line), [`command`]
-//! (the console's input) · [`table`], [`show`] (its output) · [`report`] (the machine-readable lines).
+//! (the console's input) · [`table`], [`show`] (its output) · [`report`], [`audit`] (the
+//! machine-readable lines).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod audit;
 pub mod backoff;
 pub mod command;
 pub mod counters;

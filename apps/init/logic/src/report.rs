@@ -90,7 +90,7 @@ fn number(line: &mut String, key: &str, value: u64) {
 }
 
 /// `text` as a JSON string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -163,6 +163,12 @@ impl<'t> ReservedRegion<'t> {
         ReservedRegion { segment: region.segment.get(), base, limit, devices }
     }
 
+    /// Where it starts, as firmware says.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Start and length in bytes, or `None` where firmware's numbers make no range of whole pages: then the
     /// functions are best left blocked.
     #[must_use]

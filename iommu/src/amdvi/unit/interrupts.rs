@@ -13,6 +13,12 @@ use crate::error::{Error, Result};
 use crate::interrupt::{ApicMode, InterruptRoute, Msi, Trigger, check_target};
 
 impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
+    /// Whether interrupts can be remapped to local APICs in this mode.
+    #[must_use]
+    pub fn can_remap_interrupts(&self, mode: ApicMode) -> bool {
+        mode == ApicMode::XApic || (self.features.has_long_entries() && self.features.has_x2apic())
+    }
+
     /// Prepares interrupt remapping with every interrupt blocked; in force with `enable_translation`, which must come
     /// after. Before any local APIC uses ids above 254.
     ///
@@ -20,13 +26,13 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// `NoInterruptRemapping` (32-bit ids without EFR.XTSup and EFR.GASup), `AlreadyEnabled` (this, or translation):
     /// nothing was changed. `Isolated`.
     pub fn enable_interrupt_remapping(&mut self, mode: ApicMode) -> Result<()> {
-        let (is_long, is_x2apic) = (self.features.has_long_entries(), mode == ApicMode::X2Apic);
-        if is_x2apic && !(is_long && self.features.has_x2apic()) {
+        if !self.can_remap_interrupts(mode) {
             return Err(Error::NoInterruptRemapping);
         }
         if self.interrupts.is_some() || self.is_translating {
             return Err(Error::AlreadyEnabled);
         }
+        let (is_long, is_x2apic) = (self.features.has_long_entries(), mode == ApicMode::X2Apic);
         self.guarded(|unit| {
             unit.devices.block_all_interrupts(&unit.hardware.tables);
             unit.control = unit.control.with_long_entries(is_long).with_x2apic(is_x2apic);

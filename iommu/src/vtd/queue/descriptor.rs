@@ -1,7 +1,9 @@
-//! Invalidation descriptors, 128 bits (VT-d 5.10 §6.5.2.1 context, .3 IOTLB, .8 interrupt entry, .9 wait).
+//! Invalidation descriptors (VT-d 5.10 §6.5.2.1 context, .2 PASID cache, .3 IOTLB, .4 PASID-based IOTLB, .8 interrupt
+//! entry, .9 wait): their lower 128 bits. The upper 128 bits of wide descriptors are reserved in all of them.
 //!
-//! **Invariant: only granularities that need no capability beyond queued invalidation, but for `Pages`**, which
-//! the unit asks for only within CAP.PSI and CAP.MAMV.
+//! **Invariant: only granularities that need no capability beyond queued invalidation**, but for `Pages` and
+//! `FirstStagePages`, which the unit asks for only within CAP.PSI and CAP.MAMV, and for what is named after PASIDs or
+//! first-stage tables, which it asks for only in scalable mode.
 
 use crate::address::{DomainId, PhysAddr, RequesterId};
 use bitfield_struct::bitfield;
@@ -11,6 +13,11 @@ const CONTEXT: u8 = 1;
 const IOTLB: u8 = 2;
 const INTERRUPT_ENTRY: u8 = 4;
 const WAIT: u8 = 5;
+const PASID_IOTLB: u8 = 6;
+const PASID_CACHE: u8 = 7;
+
+/// PASID under which units cache requests without PASID: RID_PASID of every context entry (§9.4).
+const RID_PASID: u32 = 0;
 
 /// Context-cache invalidate descriptor, low half (§6.5.2.1).
 #[bitfield(u64)]
@@ -48,7 +55,25 @@ struct IotlbLow {
 }
 const _: () = assert!(IotlbLow::DRAIN_WRITES_OFFSET == 6 && IotlbLow::DOMAIN_OFFSET == 16);
 
-/// IOTLB invalidate descriptor, high half. The hint bit stays 0: tables may have changed as well as pages.
+/// PASID-cache invalidate descriptor (§6.5.2.2) and PASID-based IOTLB invalidate descriptor (§6.5.2.4), low half.
+#[bitfield(u64)]
+struct PasidLow {
+    #[bits(4)]
+    kind: u8,
+    /// PASID cache: 0 domain, 1 PASID, 3 global. IOTLB: 2 PASID, 3 pages.
+    #[bits(2)]
+    granularity: u8,
+    #[bits(10)]
+    __: u16,
+    domain: u16,
+    #[bits(20)]
+    pasid: u32,
+    #[bits(12)]
+    __: u16,
+}
+const _: () = assert!(PasidLow::DOMAIN_OFFSET == 16 && PasidLow::PASID_OFFSET == 32);
+
+/// IOTLB invalidate descriptors of both kinds, high half. The hint bit stays 0: tables may have changed as well as pages.
 #[bitfield(u64)]
 struct IotlbHigh {
     /// log2 of the pages, whose number the address is a multiple of.
@@ -115,6 +140,14 @@ pub(in crate::vtd) enum Request {
     /// Translations of 2^`order` pages from page number `page` (a multiple of 2^`order`) of one domain, and its
     /// paging-structure entries.
     Pages { domain: DomainId, page: u64, order: u8, drain: Drain },
+    /// Every PASID entry.
+    AllPasids,
+    /// Every PASID entry of one domain.
+    DomainPasids { domain: DomainId },
+    /// Every first-stage translation of one domain, and its paging-structure entries; always drained (§6.5.4).
+    FirstStage { domain: DomainId },
+    /// The same for 2^`order` pages from page number `page` (a multiple of 2^`order`).
+    FirstStagePages { domain: DomainId, page: u64, order: u8 },
     /// Every interrupt remapping entry.
     AllInterrupts,
     /// One interrupt remapping entry.
@@ -132,8 +165,15 @@ impl Request {
             Request::AllTranslations(drain) => [iotlb(1, drain).into_bits(), 0],
             Request::Domain { domain, drain } => [iotlb(2, drain).with_domain(domain.0).into_bits(), 0],
             Request::Pages { domain, page, order, drain } => {
-                let high = IotlbHigh::new().with_address_mask(order).with_page(page);
-                [iotlb(3, drain).with_domain(domain.0).into_bits(), high.into_bits()]
+                [iotlb(3, drain).with_domain(domain.0).into_bits(), block(page, order)]
+            }
+            Request::AllPasids => [PasidLow::new().with_kind(PASID_CACHE).with_granularity(3).into_bits(), 0],
+            Request::DomainPasids { domain } => {
+                [PasidLow::new().with_kind(PASID_CACHE).with_domain(domain.0).into_bits(), 0]
+            }
+            Request::FirstStage { domain } => [first_stage(2, domain).into_bits(), 0],
+            Request::FirstStagePages { domain, page, order } => {
+                [first_stage(3, domain).into_bits(), block(page, order)]
             }
             Request::AllInterrupts => [InterruptEntryLow::new().with_kind(INTERRUPT_ENTRY).into_bits(), 0],
             Request::Interrupt { index } => {
@@ -151,6 +191,15 @@ fn context(granularity: u8) -> ContextLow {
 fn iotlb(granularity: u8, drain: Drain) -> IotlbLow {
     let low = IotlbLow::new().with_kind(IOTLB).with_granularity(granularity);
     low.with_drain_writes(drain.writes).with_drain_reads(drain.reads)
+}
+
+fn first_stage(granularity: u8, domain: DomainId) -> PasidLow {
+    let low = PasidLow::new().with_kind(PASID_IOTLB).with_granularity(granularity);
+    low.with_domain(domain.0).with_pasid(RID_PASID)
+}
+
+fn block(page: u64, order: u8) -> u64 {
+    IotlbHigh::new().with_address_mask(order).with_page(page).into_bits()
 }
 
 /// The descriptor that makes the unit write `sequence` to `status` once everything before it is done.
@@ -181,6 +230,21 @@ mod tests {
                 Request::Pages { domain, page: 0xf_ffff_ffff_ffff, order: 0, drain: BOTH },
                 [0xabcd_00f2, 0xffff_ffff_ffff_f000],
             ),
+        ] {
+            assert_eq!(request.descriptor(), expected, "{request:?}");
+        }
+    }
+
+    /// Golden values packed by hand from §6.5.2.2 and §6.5.2.4.
+    #[test]
+    fn scalable_requests() {
+        let domain = DomainId(0xabcd);
+        for (request, expected) in [
+            (Request::AllPasids, [0x37, 0]),
+            (Request::DomainPasids { domain }, [0xabcd_0007, 0]),
+            (Request::FirstStage { domain }, [0xabcd_0026, 0]),
+            (Request::FirstStagePages { domain, page: 0x1_0000, order: 9 }, [0xabcd_0036, 0x1000_0009]),
+            (Request::FirstStagePages { domain, page: 0x7ff_ffff, order: 0 }, [0xabcd_0036, 0x7f_ffff_f000]),
         ] {
             assert_eq!(request.descriptor(), expected, "{request:?}");
         }

@@ -14,6 +14,12 @@ use crate::error::{Error, Result, Wait};
 use crate::interrupt::{ApicMode, InterruptRoute, check_target};
 
 impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
+    /// Whether interrupts can be remapped to local APICs in this mode.
+    #[must_use]
+    pub fn can_remap_interrupts(&self, mode: ApicMode) -> bool {
+        self.ecap.ir() && (mode == ApicMode::XApic || self.ecap.eim())
+    }
+
     /// Switches interrupt remapping on with every interrupt blocked, compatibility format included. Must come
     /// before any local APIC uses ids above 254.
     ///
@@ -21,7 +27,9 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// `NoInterruptRemapping`, `AlreadyEnabled`, `OutOfFrames`: nothing was changed.
     /// `Timeout`, `QueueError`, `Isolated`.
     pub fn enable_interrupt_remapping(&mut self, mode: ApicMode) -> Result<()> {
-        self.check_mode(mode)?;
+        if !self.can_remap_interrupts(mode) {
+            return Err(Error::NoInterruptRemapping);
+        }
         if self.interrupts.is_some() {
             return Err(Error::AlreadyEnabled);
         }
@@ -101,13 +109,6 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         }
         check_target(mode, vector, apic_id)?;
         program_event(&mut self.hardware.registers, vector, apic_id);
-        Ok(())
-    }
-
-    fn check_mode(&self, mode: ApicMode) -> Result<()> {
-        if !self.ecap.ir() || (mode == ApicMode::X2Apic && !self.ecap.eim()) {
-            return Err(Error::NoInterruptRemapping);
-        }
         Ok(())
     }
 

@@ -49,6 +49,14 @@ impl State {
         }
     }
 
+    /// An access that the device says it has translated itself: no entry allows it (I = 0, checked by the walk).
+    pub(super) fn translated(&mut self, requester: u16, phys: u64) -> Option<u64> {
+        if !self.device(requester).is_muted {
+            self.record([8 << 60 | u64::from(requester), phys]);
+        }
+        None
+    }
+
     fn device(&mut self, requester: u16) -> Device {
         let deepest = 4 + (self.kind.features >> 10 & 3);
         let (memory, table) = (&self.memory, self.device_table);

@@ -1,81 +1,145 @@
 //! The model's datapath: requests from devices, and the caches they go through.
 
-use super::super::walk::{self, Context, Translation};
-use super::{CachedPage, CachedTable, IRE, State, TE};
-use std::ops::Range;
+use super::super::walk::{self, Context, Refusal, Stage, Table, Target, Translation};
+use super::caches::{CachedPage, CachedTable, InFlight, Tag};
+use super::{IRE, State, TE};
 
 impl State {
-    /// Drops what is cached of `domain` (`None`: of all) for any of the `pages` (`None`: all).
-    pub(super) fn forget(&mut self, domain: Option<u16>, pages: Option<Range<u64>>) {
-        let is_hit = |of: u16, first: u64, order: u32| {
-            let overlaps = |pages: &Range<u64>| first < pages.end && first + (1 << order) > pages.start;
-            domain.is_none_or(|domain| domain == of) && pages.as_ref().is_none_or(overlaps)
-        };
-        self.pages.retain(|page| !is_hit(page.domain, page.first, page.order()));
-        self.structures.retain(|table| !is_hit(table.domain, table.first, table.order));
-        self.pin_walked();
-    }
-
-    /// As if the unit had no caches left.
-    pub(crate) fn forget_everything(&mut self) {
-        self.contexts.clear();
-        self.forget(None, None);
-    }
-
-    fn pin_walked(&self) {
-        self.memory.pin(self.id, self.structures.iter().map(|table| table.frame).collect());
-    }
-
     pub(super) fn dma(&mut self, requester: u16, iova: u64, is_write: bool) -> Option<u64> {
         if self.status & TE == 0 {
             return Some(iova);
         }
-        let context = match self.context(requester) {
-            Ok(context) => context,
-            Err((reason, is_muted)) => return self.fault(requester, iova, is_write, reason, is_muted),
-        };
-        let translation = self.translation(context, iova >> 12);
-        match translation.filter(|translation| if is_write { translation.writes } else { translation.reads })
-        {
-            Some(translation) => {
-                let offset_bits = 12 + translation.order;
-                Some(translation.phys | iova & ((1 << offset_bits) - 1))
+        match self.try_dma(requester, iova, is_write) {
+            Ok(phys) => {
+                self.last_request.insert(requester, (iova, is_write));
+                Some(phys)
             }
-            None => self.fault(requester, iova, is_write, if is_write { 5 } else { 6 }, context.is_muted),
+            Err((reason, is_muted)) => self.fault(requester, iova, is_write, reason, is_muted),
         }
     }
 
-    fn context(&mut self, requester: u16) -> Result<Context, (u8, bool)> {
-        if let Some(context) = self.contexts.get(&requester) {
+    /// Devices do not stop while the queue is worked off: what was dropped may come back through what was not yet.
+    pub(super) fn repeat_requests(&mut self) {
+        if self.status & TE != 0 {
+            for (requester, (iova, is_write)) in self.last_request.clone() {
+                let _ = self.try_dma(requester, iova, is_write);
+            }
+        }
+    }
+
+    fn try_dma(&mut self, requester: u16, iova: u64, is_write: bool) -> Result<u64, Refusal> {
+        let target = self.target(requester)?;
+        let refused = |reason| (reason, target.is_muted);
+        if target.stage == Stage::First && (iova as i64) << 16 >> 16 != iova as i64 {
+            return Err(refused(0x80));
+        }
+        let translation = self.translation(target, iova);
+        let allows =
+            |translation: &Translation| if is_write { translation.writes } else { translation.reads };
+        let is_mapped = translation.is_some();
+        let translation = translation.filter(allows).ok_or_else(|| {
+            refused(match (target.stage, self.root.is_scalable) {
+                (Stage::First, _) if is_mapped => 0x85,
+                (Stage::First, _) => 0x71,
+                (Stage::Second, true) => 0x79,
+                (Stage::Second, false) => {
+                    if is_write {
+                        5
+                    } else {
+                        6
+                    }
+                }
+            })
+        })?;
+        let tag = Tag { domain: target.domain, stage: target.stage };
+        self.caches.in_flight.insert(InFlight { requester, tag, page: iova >> 12, is_write });
+        Ok(translation.phys | iova & ((1 << (12 + translation.order)) - 1))
+    }
+
+    /// Where the walk for a requester starts, by way of the context and PASID caches.
+    fn target(&mut self, requester: u16) -> Result<Target, Refusal> {
+        match self.context(requester)? {
+            Context::Legacy(target) => Ok(target),
+            Context::Scalable { directory, is_muted } => {
+                let target = self.pasid(requester, directory);
+                let mute = |mutes: bool| mutes && is_muted;
+                target
+                    .map(|target| Target { is_muted: mute(target.is_muted), ..target })
+                    .map_err(|(reason, mutes)| (reason, mute(mutes)))
+            }
+        }
+    }
+
+    /// An access that the device says it has translated itself (4.2): every entry refuses it, in legacy mode by its
+    /// translation type, in scalable mode by DTE.
+    pub(super) fn translated(&mut self, requester: u16, phys: u64) -> Option<u64> {
+        let (reason, is_muted) = match self.context(requester) {
+            Ok(Context::Legacy(target)) => (0xd, target.is_muted),
+            Ok(Context::Scalable { is_muted, .. }) => (0x44, is_muted),
+            Err(refused) => refused,
+        };
+        self.fault(requester, phys, true, reason, is_muted)
+    }
+
+    fn context(&mut self, requester: u16) -> Result<Context, Refusal> {
+        if let Some(context) = self.caches.contexts.get(&requester) {
             return *context;
         }
         let context = walk::context(&self.memory, self.features(), self.root, requester);
         if context.is_ok() || self.has_caching_mode() {
-            self.contexts.insert(requester, context);
+            self.caches.contexts.insert(requester, context);
+            self.pin();
         }
         context
     }
 
-    fn translation(&mut self, context: Context, page: u64) -> Option<Translation> {
-        let holds = |cached: &&CachedPage| {
-            cached.domain == context.domain && cached.first == page >> cached.order() << cached.order()
-        };
-        if let Some(cached) = self.pages.iter().find(holds) {
+    fn pasid(&mut self, requester: u16, directory: u64) -> Result<Target, Refusal> {
+        if let Some(pasid) = self.caches.pasids.get(&requester) {
+            return pasid.map(|pasid| pasid.target);
+        }
+        let pasid = walk::pasid(&self.memory, self.features(), directory);
+        if pasid.is_ok() || self.has_caching_mode() {
+            self.caches.pasids.insert(requester, pasid);
+            self.pin();
+        }
+        pasid.map(|pasid| pasid.target)
+    }
+
+    fn translation(&mut self, target: Target, iova: u64) -> Option<Translation> {
+        let (tag, page) = (Tag { domain: target.domain, stage: target.stage }, iova >> 12);
+        let starts = |first: u64, order: u32| first == page >> order << order;
+        let holds = |cached: &&CachedPage| cached.tag == tag && starts(cached.first, cached.order());
+        if let Some(cached) = self.caches.pages.iter().find(holds) {
             return cached.translation;
         }
-        let mut walked = Vec::new();
-        let features = self.features();
-        let translation = walk::translate(&self.memory, features, context, page << 12, |level, frame| {
-            let order = 9 * level;
-            walked.push(CachedTable { domain: context.domain, first: page >> order << order, order, frame });
-        });
-        self.structures.extend(walked);
-        self.pin_walked();
+        let translation = self.walk(target, tag, iova);
         if translation.is_some() || self.has_caching_mode() {
             let order = translation.map_or(0, |translation| translation.order);
-            let first = page >> order << order;
-            self.pages.push(CachedPage { domain: context.domain, first, translation });
+            self.caches.pages.push(CachedPage { tag, first: page >> order << order, translation });
         }
+        translation
+    }
+
+    /// Walks from the deepest table that some walk has found before.
+    fn walk(&mut self, target: Target, tag: Tag, iova: u64) -> Option<Translation> {
+        let (features, page) = (self.features(), iova >> 12);
+        let width = features.input_bits.min(12 + 9 * target.levels);
+        if target.stage == Stage::Second && iova >> width != 0 {
+            return None;
+        }
+        let holds = |cached: &&CachedTable| {
+            cached.tag == tag && cached.first == page >> cached.order() << cached.order()
+        };
+        let known = self.caches.structures.iter().filter(holds).min_by_key(|cached| cached.table.level);
+        let top = Table { level: target.levels, frame: target.root, reads: true, writes: true };
+        let start = known.map_or(top, |cached| cached.table);
+        let mut walked = Vec::new();
+        let translation = walk::translate(&self.memory, features, (target.stage, start), iova, |table| {
+            let order = 9 * table.level;
+            walked.push(CachedTable { tag, first: page >> order << order, table });
+        });
+        self.caches.structures.extend(walked);
+        self.pin();
         translation
     }
 

@@ -75,8 +75,7 @@ impl Inventory {
         self.discover(space, PciAddress::new(port.segment(), secondary, 0, 0), parent, &mut arrived);
         let windows = Windows::read(Config::new(space, port));
         self.assign(space, &mut arrived, &windows, reserved)?;
-        // Whatever went meanwhile read as ones: what was learnt is worth nothing then.
-        if arrived.is_empty() || arrived.iter().any(|function| function.present(space).is_err()) {
+        if arrived.is_empty() {
             return Err(PciError::Vanished);
         }
         let limit = self.functions.capacity().min(MAX_FUNCTIONS);
@@ -124,6 +123,7 @@ impl Inventory {
         windows: &Windows,
         reserved: &[Range<PhysAddr>],
     ) -> Result<(), PciError> {
+        // Whatever went meanwhile read as ones: what was learnt is worth nothing then, and this finds it gone.
         for function in arrived.iter().filter(|function| !function.is_malformed) {
             function.set_memory_decode(space, false)?;
         }

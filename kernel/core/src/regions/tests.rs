@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::string::String;
 
 use proptest::prelude::*;
 
@@ -26,6 +27,21 @@ fn a_region_is_found_by_start_and_by_any_address() {
     assert!(regions.remove(PRIVATE_START + PAGE).is_none());
     assert_eq!(regions.remove(PRIVATE_START), Some((2 * PAGE, 'a')));
     assert!(regions.is_empty() && regions.remove(PRIVATE_START).is_none());
+}
+
+#[test]
+fn one_area_is_looked_through_without_the_others() {
+    let mut regions = regions(8);
+    for (start, value) in [(DMA_WINDOW_START, 'd'), (PRIVATE_START, 'p'), (PROGRAM_BASE, 'x')] {
+        regions.insert_at(start, PAGE, value).unwrap();
+    }
+    assert_eq!(regions.iter_in(REGISTERS).count(), 0);
+    regions.insert_at(REGISTERS_START + PAGE, PAGE, 'b').unwrap();
+    regions.insert_at(REGISTERS_START, PAGE, 'a').unwrap();
+    let values = |range| regions.iter_in(range).map(|region| *region.value()).collect::<String>();
+    assert_eq!(values(REGISTERS), "ab");
+    assert_eq!(values(REGISTERS_START + PAGE..REGISTERS_END), "b");
+    assert_eq!(values(REGISTERS_START..REGISTERS_START + PAGE), "a");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use weir_abi::info::TraceKind;
 use weir_abi::{Error, Handle, Rights, call};
+use weir_kernel::pci::PciAddress;
 use weir_kernel::refs::Ref;
 
 use super::{Device, DeviceRef, Owner, devices};
@@ -34,28 +35,32 @@ impl Device {
         if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
             return Err(Error::Unsupported);
         }
-        if device.unit.is_none() && !accept_unconfined {
+        if let Err(reason) = device.cover
+            && !accept_unconfined
+        {
+            log::warn!("{}: not granted to {}: {reason}", function.address, process.name());
             return Err(Error::NoIommu);
         }
         if !device.has_reset() && !accept_unconfined {
             // The next owner would find what this one left.
+            log::warn!("{}: not granted to {}: it has no reset of its own", function.address, process.name());
             return Err(Error::NotIsolated);
         }
         device.check_group(process)?;
         device.reset()?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match device.unit {
-            Some(unit) => space.attach(unit, function),
-            None => {
+        process.change_space(|space| match &device.cover {
+            Ok(cover) => space.attach(cover),
+            Err(_) => {
                 space.set_unconfined();
                 Ok(())
             }
         })?;
         let handle = Device::hand_over(device, process);
         if handle.is_err()
-            && let Some(unit) = device.unit
+            && let Ok(cover) = &device.cover
         {
-            process.change_space(|space| space.detach(unit, function))?;
+            process.change_space(|space| space.detach(cover))?;
         }
         handle
     }
@@ -88,9 +93,17 @@ impl Device {
         let inventory = pci().inventory();
         let group_of = |device: &Device| device.index(&inventory).map(|index| inventory.group(index));
         let group = group_of(self)?;
-        let mut in_group = devices().filter(|d| group_of(d) == Ok(group));
-        let foreign = |d: Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
-        if in_group.any(foreign) { Err(Error::NotIsolated) } else { Ok(()) }
+        let in_group = || devices().filter(|d| group_of(d) == Ok(group));
+        let foreign = |d: &Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        let Some(other) = in_group().find(foreign) else { return Ok(()) };
+        log::warn!(
+            "{}: not granted to {}: {} has another owner, and these reach each other past the IOMMU:{}",
+            self.function().address,
+            process.name(),
+            other.function().address,
+            Addresses(|| in_group().map(|d| d.function().address)),
+        );
+        Err(Error::NotIsolated)
     }
 
     /// Gives the next owner a function without a past.
@@ -133,7 +146,8 @@ impl Device {
         let quiet = function.set_bus_master(&pci().ecam, false);
         // 4 and 5: blocked, and the unit has forgotten and drained. If it does not confirm, it is isolated, and
         // the address space keeps its frames for ever.
-        let detached = self.unit.map(|unit| process.change_space(|space| space.detach(unit, function)));
+        let cover = self.cover.as_ref().ok();
+        let detached = cover.map(|cover| process.change_space(|space| space.detach(cover)));
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
@@ -157,5 +171,14 @@ impl Device {
         let closed = process.handles.lock().remove(owner.handle);
         drop(closed);
         Ok(())
+    }
+}
+
+/// Shows the addresses of some functions.
+struct Addresses<F>(F);
+
+impl<I: Iterator<Item = PciAddress>, F: Fn() -> I> core::fmt::Display for Addresses<F> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (self.0)().try_for_each(|address| write!(f, " {address}"))
     }
 }

@@ -1,15 +1,15 @@
 //! A device's interrupts: vectors, remapping entries and the registers that hold the messages.
 
 use weir_abi::Error;
-use weir_iommu::vtd::InterruptHandle;
 use weir_kernel::pci::{Function, Message, Msix, MsixState, MsixTable, PciError, TableRegisters};
 
 use super::{Device, Owner};
+use crate::cpus;
+use crate::iommu::{self, Cover, InterruptHandle};
 use crate::mm::address::PhysAddr;
 use crate::mm::vmap;
 use crate::object::interrupt::Route;
 use crate::pci::pci;
-use crate::{cpus, iommu};
 
 /// An interrupt that leads somewhere.
 pub(super) struct Bound {
@@ -21,9 +21,9 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Takes the interrupt away from the device.
-    pub(super) fn free(self, unit: Option<usize>) {
-        if let (Some(unit), Some(entry)) = (unit, self.entry)
-            && let Err(error) = iommu::free_interrupt(unit, entry)
+    pub(super) fn free(self, cover: Option<&Cover>) {
+        if let (Some(cover), Some(entry)) = (cover, self.entry)
+            && let Err(error) = iommu::free_interrupt(cover, entry)
         {
             // The unit did not confirm: the interrupt may still arrive, so its vector leads nowhere else, ever.
             log::error!("interrupt of a revoked device: {error}; its vector stays out of use");
@@ -35,10 +35,10 @@ impl Bound {
 impl Device {
     /// The message that leads to `route`: through the unit, or directly where there is none.
     pub(super) fn message(&self, route: &Route) -> Result<(Option<InterruptHandle>, Message), Error> {
-        let Some(unit) = self.unit else {
+        let Ok(cover) = &self.cover else {
             return Ok((None, direct_message(route)?));
         };
-        let entry = iommu::allocate_interrupt(unit, self.function(), route.vector(), route.cpu)?;
+        let entry = iommu::allocate_interrupt(cover, route.vector(), route.cpu)?;
         let msi = entry.msi();
         Ok((Some(entry), Message { address: msi.address, data: msi.data }))
     }
@@ -46,10 +46,10 @@ impl Device {
     /// Leads an interrupt of a function that the kernel itself uses to `vector` of the first CPU, for ever. A function
     /// without MSI-X has one, whatever `index`.
     pub(super) fn bind_for_kernel(&self, index: u16, vector: u8) -> Result<(), Error> {
-        let unit = self.unit.ok_or(Error::NoIommu)?;
+        let cover = self.cover.as_ref().map_err(|_| Error::NoIommu)?;
         let function = self.function();
         let index = if self.msix.is_some() { index } else { 0 };
-        let msi = iommu::allocate_interrupt(unit, function, vector, 0)?.msi();
+        let msi = iommu::allocate_interrupt(cover, vector, 0)?.msi();
         function.set_memory_decode(&pci().ecam, true)?;
         self.program(index, Message { address: msi.address, data: msi.data })?;
         // Messages are transfers, too.
@@ -112,7 +112,7 @@ impl Device {
             log::warn!("{}: interrupts not masked at the device: {error}", function.address);
         }
         for bound in owner.interrupts.iter_mut().filter_map(Option::take) {
-            bound.free(self.unit);
+            bound.free(self.cover.as_ref().ok());
         }
     }
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use core::ops::Range;
 
 use weir_abi::device::{BarInfo, DeviceInfo};
+use weir_abi::info::InterruptInfo;
 use weir_abi::{Error, Handle, call};
 use weir_kernel::pci::{Bar, BarKind};
 use weir_kernel::refs::Ref;
@@ -57,7 +58,7 @@ impl DeviceRef {
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
         set(self.device.has_reset(), DeviceInfo::HAS_RESET);
-        set(self.device.unit.is_some(), DeviceInfo::HAS_IOMMU);
+        set(self.device.cover.is_ok(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
         set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
         let bar = |bar: &Option<Bar>| match bar {
@@ -93,6 +94,23 @@ impl DeviceRef {
         self.device.index(&inventory).map_or(u32::MAX, |index| inventory.group(index) as u32)
     }
 
+    /// Interrupt `number`, else the first bound one with a higher number.
+    pub(crate) fn interrupt_info(&self, number: usize) -> Option<InterruptInfo> {
+        let guard = self.device.owner.lock();
+        let owner = guard.as_ref()?;
+        let bound = owner.interrupts.iter().enumerate().skip(number);
+        let (number, bound) = bound.filter_map(|(at, bound)| Some((at, bound.as_ref()?))).next()?;
+        Some(InterruptInfo {
+            device: self.address(),
+            number: number as u32,
+            owner: owner.process.id,
+            cpu: bound.route.cpu,
+            vector: bound.route.vector().into(),
+            data: bound.message.data,
+            message: bound.message.address,
+        })
+    }
+
     /// Reads configuration space.
     pub(crate) fn config_read(&self, offset: u64, width: u64) -> Result<u64, Error> {
         self.check()?;
@@ -123,7 +141,7 @@ impl DeviceRef {
             self.with_owner(
                 |_, owner| if owner.process.is_same(caller) { Ok(()) } else { Err(Error::Gone) },
             )?;
-            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache)
+            space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache, &caller.active)
         })
     }
 
@@ -179,7 +197,7 @@ impl DeviceRef {
             let (entry, message) = device.message(&route)?;
             let bound = Bound { route, entry, message, is_masked: true };
             if let Err(error) = device.program(index, bound.message) {
-                bound.free(device.unit);
+                bound.free(device.cover.as_ref().ok());
                 return Err(error);
             }
             *slot = Some(bound);
@@ -193,7 +211,7 @@ impl DeviceRef {
             let slot = &mut owner.interrupts[usize::from(index)];
             // A function that is gone sends nothing; its entry is freed all the same.
             let _ = device.set_masked(index, true);
-            slot.take().map(|bound| bound.free(device.unit)).ok_or(Error::Gone)
+            slot.take().map(|bound| bound.free(device.cover.as_ref().ok())).ok_or(Error::Gone)
         });
         let _ = freed;
     }

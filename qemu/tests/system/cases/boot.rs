@@ -10,23 +10,26 @@ use weir_runner::guest::Setup;
 use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("boot::on_1_cpu", || boots(1, "512M")),
-    ("boot::on_2_cpus", || boots(2, "512M")),
-    ("boot::on_4_cpus", || boots(4, "512M")),
-    ("boot::on_8_cpus", || boots(8, "512M")),
-    ("boot::with_128_mib", || boots(2, "128M")),
-    ("boot::with_8_gib", || boots(2, "8G")),
+    ("boot::on_1_cpu", || boots(Setup::new("echo"), 1, 512, VTD)),
+    ("boot::on_2_cpus", || boots(Setup::new("echo"), 2, 512, VTD)),
+    ("boot::on_4_cpus", || boots(Setup::new("echo"), 4, 512, VTD)),
+    ("boot::on_8_cpus", || boots(Setup::new("echo"), 8, 512, VTD)),
+    ("boot::with_128_mib", || boots(Setup::new("echo").memory("128M"), 2, 128, VTD)),
+    ("boot::with_8_gib", || boots(Setup::new("echo").memory("8G"), 2, 8192, VTD)),
     ("boot::a_panic_shows_functions_files_and_lines", a_panic_shows_functions_files_and_lines),
 ];
 
-fn boots(cpus: u32, memory: &'static str) -> Result<()> {
+/// How the default machine confines devices.
+const VTD: &str = "vtd-legacy";
+
+/// A machine with so much memory as given starts, confines devices as it should, and answers.
+pub(super) fn boots(setup: Setup, cpus: u32, mib: u64, mode: &str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, ready) = Setup::new("echo").cpus(cpus).memory(memory).network(peer.netdev()).boot()?;
+    let (mut guest, ready) = setup.cpus(cpus).network(peer.netdev()).boot()?;
     guest.check(ready.cpus == cpus, &format!("{} of {cpus} CPUs run", ready.cpus))?;
-    guest.check(ready.iommu == "vtd-legacy", &format!("the IOMMU is {}", ready.iommu))?;
+    guest.check(ready.iommu == mode, &format!("the IOMMU is {}", ready.iommu))?;
     let status = guest.status()?;
     let free_mib = status.frames_free / 256;
-    let mib: u64 = if memory == "8G" { 8192 } else { memory.trim_end_matches('M').parse()? };
     // Kernel, programs and bundle stay below 64 MiB, the records of frames take 1/128; the rest must be usable,
     // above 4 GiB too.
     guest.check(

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Case, E1000E, IGB, VIRTIO};
-use weir_runner::guest::Setup;
+use weir_runner::guest::{Guest, Setup};
+use weir_runner::machine::Machine;
 use weir_runner::peer::Peer;
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -20,7 +21,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
         a_bad_descriptor_faults_and_changes_nothing(IGB)
     }),
     ("confinement::unsafe_manifest_is_named_unsafe", unsafe_manifest_is_named_unsafe),
-    ("confinement::a_revoked_device_is_gone_and_comes_back", a_revoked_device_is_gone_and_comes_back),
+    ("confinement::a_revoked_device_is_gone_and_comes_back", || {
+        a_revoked_device_is_gone_and_comes_back(VIRTIO)
+    }),
 ];
 
 fn no_iommu_no_device() -> Result<()> {
@@ -36,9 +39,9 @@ fn no_iommu_no_device() -> Result<()> {
 }
 
 /// Taking a device from an application that polls it ends neither with a crash nor with silence.
-fn a_revoked_device_is_gone_and_comes_back() -> Result<()> {
+pub(super) fn a_revoked_device_is_gone_and_comes_back(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("echo").network(peer.netdev()).boot()?;
+    let (mut guest, _) = Setup::new("echo").machine(machine).network(peer.netdev()).boot()?;
     peer.echo(100, |number| 64 + number).map_err(|error| guest.failure(&format!("{error:#}")))?;
     guest.type_line("revoke 01:00.0")?;
     guest.console_line("is revoked", Duration::from_secs(10))?;
@@ -62,37 +65,63 @@ fn unsafe_manifest_is_named_unsafe() -> Result<()> {
 
 /// How long a line may take to come.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Accesses that the device is told: reads and writes of three places.
-const BLOCKED: u64 = 6;
-/// Reasons of a unit in legacy mode for a page that may not be written or read (VT-d 5.10 §7.1.3 Table 30): no write
-/// permission, no read permission.
-const REASONS: [&str; 2] = ["5", "6"];
+/// Accesses that the device is told: reads and writes of three places, a write to one that it may read.
+const BLOCKED: u64 = 7;
+
+/// Fault reasons of a mode (VT-d 5.10 §7.1.3 Table 30).
+struct Reasons {
+    /// Writing where nothing is mapped, reading there, writing where reading is allowed.
+    absent: [u8; 2],
+    read_only: u8,
+}
+
+/// Of second-stage tables, legacy mode included: no write permission, no read permission.
+const SECOND_STAGE: Reasons = Reasons { absent: [0x5, 0x6], read_only: 0x5 };
+/// Of first-stage tables: entry not present, no write permission.
+const FIRST_STAGE: Reasons = Reasons { absent: [0x71, 0x71], read_only: 0x85 };
+
+/// Why QEMU's AMD unit tells of none; `iommu/tests/amdvi/faults.rs` shows the others on the strict model.
+const SILENT_EMULATOR: &str = "QEMU's amd-iommu blocks what has no page-table entry and what its entry does not permit, but records no fault for it";
 
 /// The device writes to a page of the window; the page leaves the window; the device is told to write there again,
 /// where the program has the page privately, and over the kernel.
-fn a_bad_descriptor_faults_and_changes_nothing(machine: &'static str) -> Result<()> {
+pub(super) fn a_bad_descriptor_faults_and_changes_nothing(machine: &'static str) -> Result<()> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new("bad-descriptor").machine(machine).network(peer.netdev()).boot()?;
+    let (mut guest, ready) = Setup::new("bad-descriptor").machine(machine).network(peer.netdev()).boot()?;
     // The first frames are the ones that the device writes to wrong places; ARP is asked again until one arrives.
     peer.find_guest().map_err(|error| guest.failure(&format!("{error:#}")))?;
     let line = guest.console_line("the device wrote to 0x", LIMIT)?;
     let place = line.split("wrote to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default();
-    for (what, reason) in ["write to", "read of"].into_iter().zip(REASONS) {
-        guest.console_line(&format!("{what} {place}, reason {reason}"), LIMIT)?;
-        guest.console_line(&format!("{what} 0x200000, reason {reason}"), LIMIT)?;
+    let line = guest.console_line("which it may only read", LIMIT)?;
+    let constant =
+        line.split("told to write ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default();
+    let reasons = if ready.iommu == "vtd-scalable-first" { FIRST_STAGE } else { SECOND_STAGE };
+    let mut blocked = BLOCKED;
+    if Machine::named(machine)?.is_amd() {
+        eprintln!("expected on this emulator: {SILENT_EMULATOR}");
+        blocked = 0;
+    } else {
+        for (what, reason) in ["write to", "read of"].into_iter().zip(reasons.absent) {
+            guest.console_line(&format!("{what} {place}, reason {reason}"), LIMIT)?;
+            guest.console_line(&format!("{what} 0x200000, reason {reason}"), LIMIT)?;
+        }
+        guest.console_line(&format!("write to {constant}, reason {}", reasons.read_only), LIMIT)?;
+        guest.console_line(&format!("{blocked} accesses blocked, canary intact"), LIMIT)?;
     }
-    guest.console_line(&format!("{BLOCKED} accesses blocked, canary intact"), LIMIT)?;
+    guest.console_line("wrong descriptors are used up, canary intact", LIMIT)?;
     guest.check(!guest.has_said("DAMAGED"), "the device changed memory that it may not reach")?;
     let status = guest.status()?;
     let owner = status.app("echo").map_or(0, |app| app.iommu_faults);
-    guest.check((status.faults, owner) == (BLOCKED, BLOCKED), &format!("{status:?}"))?;
-    guest.type_line("faults")?;
-    // The first with this reason is the write to the page.
-    let row = guest.console_line(" 0x05", LIMIT)?;
-    guest.check(
-        [" echo ", " write ", place].iter().all(|word| row.contains(word)),
-        &format!("faults: {row}"),
-    )?;
+    guest.check((status.faults, owner) == (blocked, blocked), &format!("{status:?}"))?;
+    if blocked > 0 {
+        supervisor_has(&mut guest, reasons.read_only, constant)?;
+    }
     peer.echo(100, |_| 64).map_err(|error| guest.failure(&format!("{error:#}")))?;
     guest.power_off()
+}
+
+/// The supervisor's list has the write to the page at `place`.
+fn supervisor_has(guest: &mut Guest, reason: u8, place: &str) -> Result<()> {
+    guest.type_line("faults")?;
+    guest.console_row(&["echo", "write", place, &format!("{reason:#04x}")], LIMIT).map(drop)
 }

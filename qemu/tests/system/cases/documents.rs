@@ -1,6 +1,6 @@
 //! What the documentation says can be typed and followed, can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,7 @@ use super::Case;
 pub(super) const CASES: &[(&str, Case)] = &[
     ("documents::commands_are_understood", commands_are_understood),
     ("documents::links_lead_somewhere", links_lead_somewhere),
+    ("documents::threats_name_tests_that_exist", threats_name_tests_that_exist),
 ];
 
 /// Fewer would mean that the search does not work.
@@ -55,6 +56,42 @@ fn links_lead_somewhere() -> Result<()> {
     }
     ensure!(links >= LINKS_MIN, "only {links} links were found");
     Ok(())
+}
+
+/// Rows of `docs/threat-model.md`, first column.
+const PROMISES: std::ops::RangeInclusive<u32> = 1..=6;
+const THREATS: std::ops::RangeInclusive<u32> = 1..=37;
+
+/// Every promise and every threat has its row; a row has tests, which exist, or says why there is none.
+fn threats_name_tests_that_exist() -> Result<()> {
+    let tree = Tree::read()?;
+    let text = fs::read_to_string(workspace::root().join("docs/threat-model.md"))?;
+    for (names, column) in [
+        (PROMISES.map(|number| format!("G{number}")).collect::<Vec<_>>(), 4),
+        (THREATS.map(|number| number.to_string()).collect(), 3),
+    ] {
+        for name in names {
+            let mut rows = text.lines().filter(|line| line.starts_with(&format!("| {name} |")));
+            let row = rows.next().with_context(|| format!("there is no row {name}"))?;
+            ensure!(rows.next().is_none(), "two rows {name}");
+            let cell = row.split('|').nth(column).with_context(|| format!("row {name} is short"))?.trim();
+            let is_excused = cell.starts_with("not tested: ");
+            ensure!(is_excused || cell.contains('`'), "row {name} has neither a test nor a reason");
+        }
+    }
+    let tested = text.lines().filter(|line| line.starts_with("| ")).flat_map(|line| line.split('|').skip(2));
+    let named = tested.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| is_test_name(name));
+    let models = super::attack::MODEL_TESTS;
+    for name in named.chain(models) {
+        ensure!(tree.has_named_test(name)?, "docs/threat-model.md: there is no test `{name}`");
+    }
+    ensure!(models.iter().all(|name| text.contains(name)), "a test on the model is missing");
+    Ok(())
+}
+
+/// What stands in backquotes there is a test, a file, or a word.
+fn is_test_name(name: &str) -> bool {
+    name.starts_with("weir-") || name.contains("::")
 }
 
 /// Every Markdown file of the tree.
@@ -102,6 +139,7 @@ fn command(line: &str) -> Option<&str> {
 struct Tree {
     packages: BTreeSet<String>,
     tests: BTreeSet<String>,
+    folders: BTreeMap<String, PathBuf>,
 }
 
 impl Tree {
@@ -111,11 +149,16 @@ impl Tree {
         let metadata: Value = serde_json::from_slice(&output.stdout)?;
         let packages = metadata["packages"].as_array().context("packages")?;
         let name = |value: &Value| value["name"].as_str().map(str::to_owned);
+        let folder = |package: &Value| {
+            let manifest = Path::new(package["manifest_path"].as_str()?);
+            Some((name(package)?, manifest.parent()?.to_owned()))
+        };
         let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
         let is_test = |target: &&Value| target["kind"][0] == "test" || target["kind"][0] == "example";
         Ok(Tree {
             packages: packages.iter().filter_map(name).collect(),
             tests: targets.filter(is_test).filter_map(name).collect(),
+            folders: packages.iter().filter_map(folder).collect(),
         })
     }
 
@@ -140,6 +183,28 @@ impl Tree {
         is_placeholder || is_case || self.packages.iter().chain(&self.tests).any(|name| name.contains(filter))
     }
 
+    /// Whether there is the case `group::case`, or the host test `package program path`; a `*` ends what is compared.
+    fn has_named_test(&self, name: &str) -> Result<bool> {
+        let words: Vec<&str> = name.split(' ').collect();
+        let [package, program, path] = words[..] else {
+            return Ok(super::all().iter().any(|(case, _)| matches(name, case)));
+        };
+        let Some(folder) = self.folders.get(package) else { return Ok(false) };
+        let places = if program == "lib" {
+            vec![folder.join("src")]
+        } else {
+            vec![folder.join(format!("tests/{program}.rs")), folder.join("tests").join(program)]
+        };
+        let function = path.rsplit("::").next().unwrap_or(path);
+        for file in places.into_iter().flat_map(rust_files) {
+            let text = fs::read_to_string(file)?;
+            if functions(&text).any(|its| matches(function, its)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The packages and test programs that it names exist.
     fn understands_cargo(&self, words: &[&str]) -> bool {
         words.windows(2).all(|pair| match pair[0] {
@@ -148,4 +213,31 @@ impl Tree {
             _ => true,
         })
     }
+}
+
+/// Whether a name fits what may have a `*` in it.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((start, end)) => {
+            name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end.trim_end_matches('*')))
+        }
+        None => pattern == name,
+    }
+}
+
+/// The functions in a file.
+fn functions(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("fn ")?.split_once('(').map(|(name, _)| name))
+}
+
+/// `place` if it is a file, or all files below it.
+fn rust_files(place: PathBuf) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place];
+    }
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| rust_files(entry.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect()
 }

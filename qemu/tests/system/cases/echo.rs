@@ -44,7 +44,7 @@ fn with_console(guest: &Guest, result: Result<()>) -> Result<()> {
     result.map_err(|error| guest.failure(&format!("{error:#}")))
 }
 
-fn every_size_comes_back_intact(machine: &'static str) -> Result<()> {
+pub(super) fn every_size_comes_back_intact(machine: &'static str) -> Result<()> {
     let (mut guest, mut peer) = boot(machine, "echo", 2)?;
     // 2,000 datagrams: every size from empty to a full frame, then again some.
     with_console(&guest, peer.echo(2000, |number| number % (PAYLOAD_MAX_BYTES + 1)))?;
@@ -63,7 +63,7 @@ fn every_size_comes_back_intact(machine: &'static str) -> Result<()> {
 /// Packets of the long run.
 const BURST: usize = 100_000;
 
-fn no_kernel_entry_on_a_granted_core(machine: &'static str) -> Result<()> {
+pub(super) fn no_kernel_entry_on_a_granted_core(machine: &'static str) -> Result<()> {
     let (mut guest, mut peer) = boot(machine, "echo", 2)?;
     let status = guest.status()?;
     let before = echo_app(&guest, &status)?;
@@ -75,7 +75,7 @@ fn no_kernel_entry_on_a_granted_core(machine: &'static str) -> Result<()> {
     guest.power_off()
 }
 
-fn sleeps_and_wakes_on_a_shared_core(machine: &'static str) -> Result<()> {
+pub(super) fn sleeps_and_wakes_on_a_shared_core(machine: &'static str) -> Result<()> {
     let (mut guest, mut peer) = boot(machine, "echo-shared", 1)?;
     with_console(&guest, peer.echo(500, |number| 64 + number))?;
     // Idle for long enough to sleep, then a single packet: an interrupt must wake it.

@@ -1,5 +1,7 @@
 //! The cases, by what they show.
 
+mod attack;
+mod audit;
 mod boot;
 mod command;
 mod confinement;
@@ -7,9 +9,11 @@ mod documents;
 mod echo;
 mod hotplug;
 mod measure;
+mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod topology;
 
 use anyhow::Result;
 
@@ -30,13 +34,17 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         confinement::CASES,
+        topology::CASES,
         restart::CASES,
         hotplug::CASES,
+        audit::CASES,
         command::CASES,
         measure::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
+    all.extend(modes::cases());
+    all.extend(attack::cases());
     all
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use weir_runner::vm::Outcome;
 
-use super::Case;
+use super::{Case, VIRTIO};
 use weir_runner::guest::Setup;
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("selftest::all_on_4_cpus", || all("selftest", 4)),
-    ("selftest::all_on_1_cpu", || all("selftest", 1)),
+    ("selftest::all_on_4_cpus", || all_on(VIRTIO, 4)),
+    ("selftest::all_on_1_cpu", || all_on(VIRTIO, 1)),
     ("selftest::crashes_end_only_the_application", crashes_end_only_the_application),
 ];
 
@@ -30,8 +30,8 @@ const EXPECTED: [&str; 10] = [
     "random-calls",
 ];
 
-fn all(manifest: &'static str, cpus: u32) -> Result<()> {
-    let (mut guest, _) = Setup::new(manifest).cpus(cpus).boot()?;
+pub(super) fn all_on(machine: &'static str, cpus: u32) -> Result<()> {
+    let (mut guest, _) = Setup::new("selftest").machine(machine).cpus(cpus).boot()?;
     let (outcome, _) = guest.end(LIMIT)?;
     for name in EXPECTED {
         guest.check(guest.has_said(&format!("test {name} ok")), &format!("test {name} did not pass"))?;
