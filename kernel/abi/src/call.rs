@@ -221,7 +221,7 @@ pub const MEMORY_IO_ADDRESS: u64 = 0x1024;
 ///
 /// What changed is told by [`crate::info::SlotInfo`]. One watcher; a new one replaces the old. Needs `READ` on
 /// `system`, `WRITE` on the event.
-pub const PCI_WATCH: u64 = 0x1029;
+pub const PCI_WATCH: u64 = 0x1025;
 
 /// `slot_control(system, slot, operation)` — asks something of a hot-plug slot: [`SLOT_EJECT`], [`SLOT_CUT`],
 /// [`SLOT_SWITCH_ON`].
@@ -229,10 +229,10 @@ pub const PCI_WATCH: u64 = 0x1029;
 /// Returns at once; [`PCI_WATCH`] tells when it is done, within some seconds. Functions that leave are taken from
 /// their owners as by [`DEVICE_REVOKE`]; handles to them give `Gone`. Needs `MANAGE`. Errors: `NotFound` (no such
 /// slot), `BadArgument` (no such operation), `Busy` (makes no sense in the slot's state).
-pub const SLOT_CONTROL: u64 = 0x102a;
+pub const SLOT_CONTROL: u64 = 0x1026;
 
 /// One past the highest call number.
-pub const END: u64 = 0x102b;
+pub const END: u64 = 0x1027;
 
 /// Most bytes [`LOG_WRITE`] takes at once.
 pub const LOG_LINE_BYTES: u64 = 512;

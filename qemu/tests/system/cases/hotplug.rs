@@ -19,6 +19,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("hotplug::power_lost_under_traffic", || power_lost_under_traffic(VIRTIO)),
     ("hotplug::power_lost_under_traffic_e1000e", || power_lost_under_traffic(E1000E)),
     ("hotplug::power_lost_under_traffic_igb", || power_lost_under_traffic(IGB)),
+    ("hotplug::power_lost_under_traffic_scalable_first", || power_lost_under_traffic("q35-scalable-first")),
+    ("hotplug::power_lost_under_traffic_amdvi", || power_lost_under_traffic("q35-amdvi-x2apic")),
     ("hotplug::a_device_of_the_first_hour_leaves", a_device_of_the_first_hour_leaves),
     ("hotplug::twenty_comings_and_goings_lose_no_frame", || twenty_cycles_lose_no_frame(VIRTIO)),
     ("hotplug::twenty_comings_and_goings_lose_no_frame_e1000e", || twenty_cycles_lose_no_frame(E1000E)),
