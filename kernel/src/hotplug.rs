@@ -16,13 +16,13 @@ use weir_abi::info::SlotInfo;
 use weir_kernel::pci::{Action, DEVICE_FUNCTIONS, Function, Header, PciAddress, Request, Slot};
 use weir_kernel::refs::Ref;
 
-use crate::arch::local::local;
 use crate::arch::{apic, time};
 use crate::cpus;
 use crate::mm::vmap;
 use crate::object::device;
 use crate::object::event::Event;
 use crate::pci::{self, pci};
+use crate::sched;
 use crate::sync::Lock;
 
 /// The CPU that does it.
@@ -76,15 +76,13 @@ pub(crate) fn start() {
     look();
 }
 
-/// When CPU `cpu` must look at the slots; `u64::MAX` for never.
-pub(crate) fn due_ns(cpu: u32) -> u64 {
-    if cpu == CPU { DUE_NS.load(Ordering::Relaxed) } else { u64::MAX }
-}
-
-/// This CPU's timer has fired.
-pub(crate) fn timer_fired() {
-    if due_ns(local().index) <= time::now_ns() {
+/// The alarm has gone off: looks at the slots if it is time.
+pub(crate) fn work() {
+    let due_ns = DUE_NS.load(Ordering::Relaxed);
+    if due_ns <= time::now_ns() {
         look();
+    } else if due_ns != u64::MAX {
+        sched::set_alarm(due_ns);
     }
 }
 
@@ -95,7 +93,11 @@ pub(crate) fn look() {
     (0..slots).for_each(serve);
     let now_us = now_us();
     let due_us = SLOTS.lock().iter().map(|slot| slot.due_us(now_us)).min().unwrap_or(u64::MAX);
-    DUE_NS.store(due_us.saturating_mul(1000), Ordering::Relaxed);
+    let due_ns = due_us.saturating_mul(1000);
+    DUE_NS.store(due_ns, Ordering::Relaxed);
+    if due_ns != u64::MAX {
+        sched::set_alarm(due_ns);
+    }
     if changes != self::changes() {
         tell();
     }

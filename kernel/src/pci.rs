@@ -9,13 +9,12 @@ use spin::rwlock::{RwLock, RwLockReadGuard};
 
 use weir_iommu::acpi::{self as dmar, Topology};
 use weir_iommu::address::RequesterId;
+use weir_kernel::acpi::EcamWindow;
 use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress, PciError};
-use weir_kernel::wait;
 
-use crate::arch::time;
-use crate::boot::acpi::{EcamWindow, Tables};
+use crate::boot::acpi::Tables;
 use crate::mm::address::PhysAddr;
-use crate::mm::{tlb, vmap};
+use crate::mm::vmap;
 use crate::sync::ServeShootdowns;
 
 /// Bytes of configuration space of a bus in the window (PCIe 6.0 §7.2.2 "PCI Express Enhanced Configuration
@@ -145,16 +144,6 @@ pub(crate) fn number(address: PciAddress) -> u32 {
 /// The requester id of a function, within its segment.
 pub(crate) fn requester(address: PciAddress) -> RequesterId {
     RequesterId::new(address.bus(), address.device(), address.function())
-}
-
-/// The kernel's clock, for bounded waits; who looks at it spins, and so serves TLB shootdowns.
-pub(crate) struct Clock;
-
-impl wait::Clock for Clock {
-    fn now_us(&self) -> u64 {
-        tlb::serve();
-        time::now_ns() / 1000
-    }
 }
 
 /// The bus hierarchy, for the DMAR table's paths.

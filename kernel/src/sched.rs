@@ -3,8 +3,8 @@
 //! **Invariant: a thread runs on its home CPU only**, so its state is saved before anybody can run it again.
 //!
 //! Shared CPUs run their threads round-robin, a quantum each; a woken thread goes first. A granted CPU runs
-//! only the threads pinned to it. The timer is armed only for a sleeper's deadline or while somebody else
-//! waits for the CPU: a thread alone on its CPU is never ticked. One lock protects it all, and no data path
+//! only the threads pinned to it. The timer is armed only for a sleeper's deadline, while somebody else
+//! waits for the CPU, or, on CPU 0, for a device being reset: a thread alone on its CPU is never ticked. One lock protects it all, and no data path
 //! takes it.
 
 use core::cell::UnsafeCell;
@@ -19,6 +19,7 @@ use crate::arch::local::local;
 use crate::arch::{apic, idt, msr, time};
 use crate::cpus::{self, MAX_CPUS};
 use crate::hotplug;
+use crate::object::device;
 use crate::object::event::Event;
 use crate::object::process::{self, Process};
 use crate::object::thread::{Frame, State, Thread};
@@ -70,13 +71,19 @@ impl Queue {
 /// All queues; what [`SCHED`] locks.
 pub(crate) struct Sched {
     queues: [Queue; MAX_CPUS],
+    /// When the devices want to be looked at; `u64::MAX` for never.
+    alarm_ns: u64,
 }
+
+/// The CPU whose timer looks after devices: the one that is never granted.
+const ALARM_CPU: u32 = 0;
 
 // SAFETY: the lists' references are to threads, which are `Send` and `Sync`.
 unsafe impl Send for Sched {}
 
 /// The scheduler.
-pub(crate) static SCHED: Lock<Sched> = Lock::new(Sched { queues: [const { Queue::new() }; MAX_CPUS] });
+pub(crate) static SCHED: Lock<Sched> =
+    Lock::new(Sched { queues: [const { Queue::new() }; MAX_CPUS], alarm_ns: u64::MAX });
 
 /// A value outside the scheduler that its lock protects.
 pub(crate) struct Guarded<T>(UnsafeCell<T>);
@@ -333,9 +340,10 @@ impl Sched {
     fn arm(&mut self, cpu: u32) {
         let first = self.queues[cpu as usize].sleepers.front().get();
         let sleeper = first.map_or(u64::MAX, |t| t.scheduling.get(self).deadline_ns.get());
+        let alarm = if cpu == ALARM_CPU { self.alarm_ns } else { u64::MAX };
         let queue = self.queue(cpu);
         let quantum = if queue.ready.is_empty() { u64::MAX } else { queue.quantum_end_ns };
-        let due = sleeper.min(quantum).min(hotplug::due_ns(cpu));
+        let due = sleeper.min(quantum).min(alarm);
         if due == u64::MAX {
             if queue.armed_ns != u64::MAX {
                 apic::disarm_timer();
@@ -361,9 +369,31 @@ pub(crate) fn join() {
     SCHED.lock().queue(local().index).since = tsc();
 }
 
+/// Has devices looked at, at `due_ns` or soon after ([`device::work`]).
+pub(crate) fn set_alarm(due_ns: u64) {
+    let mut sched = SCHED.lock();
+    if due_ns < sched.alarm_ns {
+        sched.alarm_ns = due_ns;
+        kick(ALARM_CPU);
+    }
+}
+
 /// The timer of this CPU has fired.
 pub(crate) fn timer_fired() {
-    SCHED.lock().queue(local().index).armed_ns = u64::MAX;
+    let cpu = local().index;
+    let is_alarm = {
+        let mut sched = SCHED.lock();
+        sched.queue(cpu).armed_ns = u64::MAX;
+        let is_alarm = cpu == ALARM_CPU && sched.alarm_ns <= time::now_ns();
+        if is_alarm {
+            sched.alarm_ns = u64::MAX;
+        }
+        is_alarm
+    };
+    if is_alarm {
+        device::work();
+        hotplug::work();
+    }
 }
 
 /// Puts the running thread to sleep until `event` or the deadline.

@@ -37,6 +37,7 @@ pub struct Setup {
     words: String,
     bundle: Option<Vec<u8>>,
     slots: u32,
+    oldest_qemu: Option<u32>,
 }
 
 impl Setup {
@@ -54,6 +55,7 @@ impl Setup {
             words: "check_tables=on".into(),
             bundle: None,
             slots: 0,
+            oldest_qemu: None,
         }
     }
 
@@ -87,6 +89,12 @@ impl Setup {
     pub fn with(mut self, words: &[&str]) -> Setup {
         self.extra.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// Asks for a major version of QEMU, or a newer one, for the devices that only this one has.
+    #[must_use]
+    pub fn oldest_qemu(self, major: u32) -> Setup {
+        Setup { oldest_qemu: Some(major), ..self }
     }
 
     /// Adds words to the kernel's command line.
@@ -169,8 +177,10 @@ impl Setup {
     /// QEMU does not start.
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
+        let mut machine = Machine::named(&self.machine)?;
+        machine.oldest_qemu = machine.oldest_qemu.max(self.oldest_qemu);
         let config = Config {
-            machine: Machine::named(&self.machine)?,
+            machine,
             accelerator: self.accelerator,
             memory: self.memory.into(),
             cpus: self.cpus,

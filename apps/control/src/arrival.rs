@@ -63,11 +63,22 @@ type Step<'a> = dyn Fn() -> Result<(), Failure> + 'a;
 
 /// How the device is made to act.
 enum Kind<'a> {
-    /// It acts before the step has ended.
+    /// It acts before the step has ended: an interrupt.
     AtOnce(&'a Step<'a>),
-    /// It acts some time after the step; where this thread slept too long, before that, and then the try counts for
+    /// It acts some time after the step, and is blocked; where this thread slept too long, before that, and then the try counts for
     /// nothing.
     Later(&'a Step<'a>),
+}
+
+impl Kind<'_> {
+    /// What to say where the owner heard nothing.
+    fn silence(&self) -> Failure {
+        let what = match self {
+            Kind::AtOnce(_) => "an interrupt",
+            Kind::Later(_) => "the word of a blocked access",
+        };
+        Failure::Silence { what }
+    }
 }
 
 /// An owner that looks at the counter all the time.
@@ -92,7 +103,7 @@ fn polled(message: &Message, samples: usize, kind: &Kind<'_>, quiet: &Step<'_>) 
                 break;
             }
             if now_ns() > end_ns {
-                return Err(Failure::Silence { what: "the event" });
+                return Err(kind.silence());
             }
             last = before;
         }
@@ -144,7 +155,7 @@ fn slept(
         }
         loop {
             match meeting.sample.swap(0, Ordering::Acquire) {
-                0 if now_ns() > end_ns => return Err(Failure::Silence { what: "the event" }),
+                0 if now_ns() > end_ns => return Err(kind.silence()),
                 0 => meeting.last.store(ticks(), Ordering::Relaxed),
                 sample => {
                     taken.push(sample);

@@ -30,7 +30,7 @@ impl Report {
     pub(crate) fn samples(&self, name: &str, ticks: &[u64]) {
         let mut line = String::new();
         // Writing to a `String` cannot fail.
-        let _ = write!(line, "{{\"type\":\"samples\",\"name\":\"{name}\",\"ticks\":{ticks:?}}}\n");
+        let _ = writeln!(line, "{{\"type\":\"samples\",\"name\":\"{name}\",\"ticks\":{ticks:?}}}");
         self.send(&line);
     }
 

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use weir_abi::info::{TraceInfo, TraceKind};
-use weir_hal::{Device as _, Interrupt as _};
+use weir_hal::{Device as _, Interrupt as _, Mmio, Register as _};
 use weir_rt::hal::Function;
 use weir_rt::{Device, Mapping, Memory, System, kernel_page};
 
@@ -16,16 +16,22 @@ use crate::{Failure, timed};
 /// Mappings that the owner's devices reach.
 const MAPPINGS: [usize; 2] = [1, 1000];
 
-/// Measures both devices with each number of mappings.
-pub(crate) fn measure(machine: &Machine, samples: usize, report: &Report) -> Result<(), Failure> {
+/// Measures both devices with each number of mappings; `resets` times the one that is reset.
+pub(crate) fn measure(
+    machine: &Machine,
+    samples: usize,
+    resets: usize,
+    report: &Report,
+) -> Result<(), Failure> {
     for count in MAPPINGS {
         let memory = Memory::create(4096)?;
         let window: Result<Vec<Mapping>, _> = (0..count).map(|_| map_for_devices(&memory, 4096)).collect();
         let _window = window?;
-        for (kind, device) in [("", &machine.edu), ("_flr", &machine.resettable)] {
-            again(machine.system, device, samples)?.send(&format!("{kind}_{count}"), report);
+        for (kind, device, times) in [("", &machine.edu, samples), ("_flr", &machine.resettable, resets)] {
+            again(machine.system, device, 0, times)?.send(&format!("{kind}_{count}"), report);
         }
     }
+    again(machine.system, &machine.large, 2, samples)?.send("_large", report);
     Ok(())
 }
 
@@ -45,24 +51,39 @@ impl Ticks {
     }
 }
 
-/// Grants `device`, uses it as a driver does (registers mapped, an interrupt bound, mastering the bus), revokes it.
-fn again(system: System, device: &Device, samples: usize) -> Result<Ticks, Failure> {
+/// Grants `device`, uses it as a driver does (registers of `bar` mapped, an interrupt bound where it has one, mastering the
+/// bus), revokes it, and sees that the registers are gone.
+fn again(system: System, device: &Device, bar: u8, samples: usize) -> Result<Ticks, Failure> {
     let mut ticks = Ticks::default();
     let mut trace = Trace::now(system);
     for _ in 0..samples {
+        // The reset is not part of a grant: it has its specification's own time, and nobody waits for it in the kernel.
+        device.prepare_and_wait()?;
         let (owned, grant) = timed(|| device.assign_here(true));
         let function = Function::new(owned?)?;
-        let _registers = function.map_bar(0, 0, function.info().bar_bytes[0])?;
-        let interrupt = function.interrupt(0)?;
-        interrupt.unmask()?;
+        let registers = function.map_bar(bar, 0, function.info().bar_bytes[usize::from(bar)])?;
+        let interrupt = (function.info().interrupts > 0).then(|| function.interrupt(0)).transpose()?;
+        interrupt.as_ref().map_or(Ok(()), |interrupt| interrupt.unmask())?;
         function.bus_master(true)?;
         let (revoked, revocation) = timed(|| device.revoke());
         revoked?;
+        check_gone(&registers)?;
         ticks.grants.push(grant);
         ticks.revocations.push(revocation);
         ticks.quiet.push(trace.next_quiet_ticks()?);
     }
     Ok(ticks)
+}
+
+/// A device that is gone reads as all ones, everywhere.
+fn check_gone(registers: &impl Mmio) -> Result<(), Failure> {
+    let last = registers.bytes() - 4;
+    for offset in [0, registers.bytes() / 2, last] {
+        if registers.register::<u32>(offset)?.read() != u32::MAX {
+            return Err(Failure::StillThere);
+        }
+    }
+    Ok(())
 }
 
 /// The kernel's trace, read from where it was last read.

@@ -16,6 +16,8 @@ mod rogue;
 mod watch;
 mod words;
 
+use core::sync::atomic::Ordering;
+
 use weir_abi::page::IommuMode;
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
@@ -23,7 +25,7 @@ use weir_net::{EchoResponder, MacAddress};
 use weir_nic::Nic;
 use weir_pool::Pool;
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Core, Env, GrantError, kernel_page, log, process, thread};
+use weir_rt::{Core, Env, Event, GrantError, kernel_page, log, process, thread};
 
 use crate::data_path::DataPath;
 use crate::watch::Watch;
@@ -55,6 +57,13 @@ enum Failure {
     NoMac,
 }
 
+impl Failure {
+    /// Whether another device would do: one that was taken away looks broken in many ways, all bits set.
+    fn is_of_device(&self) -> bool {
+        matches!(self, Failure::Virtio(_) | Failure::Gigabit(_) | Failure::Host(_))
+    }
+}
+
 /// The device and what goes with it.
 struct Port<N: Nic> {
     net: N,
@@ -66,9 +75,12 @@ struct Port<N: Nic> {
 fn main(mut env: Env) -> Result<(), Failure> {
     let words = Words::parse(env.args())?;
     let stats = env.stats()?;
-    let function = Function::new(env.device("nic")?)?;
+    let device = match env.device("nic") {
+        Err(_) if words.wait => None,
+        device => Some(device?),
+    };
     let core = if words.sleep { None } else { env.core("core0").ok() };
-    let work = move |is_alone| serve_any(function, &words, stats, is_alone);
+    let work = move |is_alone| serve_in_turn(device, &words, stats, is_alone);
     match core {
         Some(core) => serve_on(&core, work),
         None => work(false),
@@ -88,6 +100,40 @@ fn serve_on(
     })?;
     thread.join();
     Ok(())
+}
+
+/// Serves with the device granted, and then, if the words say so, with every one that comes.
+fn serve_in_turn(
+    mut device: Option<weir_rt::Device>,
+    words: &Words,
+    stats: &'static Stats,
+    is_alone: bool,
+) -> Result<(), Failure> {
+    let arrived = Event::create()?;
+    loop {
+        let device = match device.take() {
+            Some(device) => device,
+            None => await_device(&arrived)?,
+        };
+        match serve_any(Function::new(device)?, words, stats, is_alone) {
+            Err(failure) if words.wait && failure.is_of_device() => {
+                stats.ready.store(0, Ordering::Release);
+                log!("{failure}; waiting for another");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Sleeps until the supervisor gives a device.
+fn await_device(arrived: &Event) -> Result<weir_rt::Device, weir_rt::Error> {
+    loop {
+        let seen = arrived.count();
+        if let Some(device) = weir_rt::Device::accept(arrived)? {
+            return Ok(device);
+        }
+        arrived.wait(seen, u64::MAX)?;
+    }
 }
 
 /// Serves with the driver that the device has; one that has none is refused by the last.
@@ -125,6 +171,9 @@ where
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
         port.start()?;
+    }
+    if let Some(count) = words.storm {
+        rogue::storm(&mut port, count)?;
     }
     let iommu = IommuMode::from_number(kernel_page().iommu_mode).name();
     let manner = if is_alone { "polling a core of its own" } else { "sleeping when idle" };

@@ -81,6 +81,25 @@ where
     Ok(canary)
 }
 
+/// Tells the device to read memory that it may not reach `count` times, as fast as it can.
+pub(crate) fn storm<N: Nic<Device = Function>>(port: &mut Port<N>, count: u64) -> Result<(), Failure>
+where
+    Failure: From<N::Error>,
+{
+    log!("storm: {count} reads of {KERNEL} begin");
+    for _ in 0..count {
+        while !port.tx.send_wrong_address(&mut port.pool, KERNEL, SENT_BYTES)? {
+            if port.net.has_stopped() {
+                return Err(weir_hal::Error::Gone.into());
+            }
+        }
+    }
+    let faults = &kernel_page().faults;
+    let [recorded, muted] = [&faults.written, &faults.muted].map(|counter| counter.load(Ordering::Acquire));
+    log!("storm: {count} reads given, {recorded} faults told, {muted} times muted");
+    Ok(())
+}
+
 /// Gives an order and waits for the fault, or until it is clear that none comes: a unit may have room for a single
 /// record, and loses what is blocked before the kernel has read it.
 fn one_fault<E>(order: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {

@@ -15,6 +15,10 @@ pub(crate) struct Words {
     pub(crate) bad_descriptor: bool,
     /// Sleep when idle, even with a core of its own.
     pub(crate) sleep: bool,
+    /// Wait for a device where none is granted, or it was taken away.
+    pub(crate) wait: bool,
+    /// Give the device that many addresses it must not reach, as fast as it takes them.
+    pub(crate) storm: Option<u64>,
 }
 
 /// A word that means nothing.
@@ -24,7 +28,7 @@ pub(crate) enum BadWord {
         "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, not `{0}`"
     )]
     Address(String),
-    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, sleep")]
+    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, storm=N, sleep, wait")]
     Unknown(String),
 }
 
@@ -33,7 +37,9 @@ impl Words {
         let mut words = words.iter();
         let address = words.next().map_or("", String::as_str);
         let network = address.parse().map_err(|_| BadWord::Address(address.into()))?;
-        let mut parsed = Words { network, crash_after: None, bad_descriptor: false, sleep: false };
+        let (crash_after, storm) = (None, None);
+        let mut parsed =
+            Words { network, crash_after, bad_descriptor: false, sleep: false, wait: false, storm };
         for word in words {
             parsed.take(word).ok_or_else(|| BadWord::Unknown(word.clone()))?;
         }
@@ -41,10 +47,12 @@ impl Words {
     }
 
     fn take(&mut self, word: &str) -> Option<()> {
-        match (word, word.strip_prefix("crash-after=")) {
-            ("bad-descriptor", _) => self.bad_descriptor = true,
-            ("sleep", _) => self.sleep = true,
-            (_, Some(number)) => self.crash_after = Some(number.parse().ok()?),
+        match word.split_once('=') {
+            None if word == "bad-descriptor" => self.bad_descriptor = true,
+            None if word == "sleep" => self.sleep = true,
+            None if word == "wait" => self.wait = true,
+            Some(("crash-after", number)) => self.crash_after = Some(number.parse().ok()?),
+            Some(("storm", number)) => self.storm = Some(number.parse().ok()?),
             _ => return None,
         }
         Some(())

@@ -30,6 +30,8 @@ pub(crate) struct App {
     due_ns: Option<u64>,
     /// It was refused because a device was not there.
     lacks_device: bool,
+    /// It is to be started as soon as its devices are reset.
+    awaits_devices: bool,
 }
 
 impl App {
@@ -44,6 +46,7 @@ impl App {
             backoff,
             due_ns: None,
             lacks_device: false,
+            awaits_devices: false,
         }
     }
 
@@ -59,14 +62,14 @@ impl App {
         self.life.as_ref()
     }
 
-    /// Begins a life.
-    pub(crate) fn begin(&mut self, life: Life) {
-        (self.life, self.lacks_device) = (Some(life), false);
+    /// It is to be started as soon as its devices are reset.
+    pub(crate) fn await_devices(&mut self) {
+        self.awaits_devices = true;
     }
 
-    /// Records that it was refused; `lacks_device`: for want of a device, which may come.
-    pub(crate) fn refuse(&mut self, lacks_device: bool) {
-        (self.last, self.lacks_device) = (Some(Ending::Refused), lacks_device);
+    /// Whether that is so.
+    pub(crate) fn awaits_devices(&self) -> bool {
+        self.awaits_devices
     }
 
     /// Devices came or went: it may be started now where it was refused for want of one.
@@ -74,6 +77,18 @@ impl App {
         if self.lacks_device && self.life.is_none() {
             self.due_ns = Some(0);
         }
+    }
+
+    /// Records that it was refused; `lacks_device`: for want of a device, which may come.
+    pub(crate) fn refuse(&mut self, lacks_device: bool) {
+        (self.awaits_devices, self.lacks_device) = (false, lacks_device);
+        self.last = Some(Ending::Refused);
+    }
+
+    /// Begins a life.
+    pub(crate) fn begin(&mut self, life: Life) {
+        (self.awaits_devices, self.lacks_device) = (false, false);
+        self.life = Some(life);
     }
 
     /// Whether it is time for another life; says so once.
@@ -95,6 +110,7 @@ impl App {
     pub(crate) fn start_now(&mut self) {
         self.backoff = Backoff::default();
         self.due_ns = Some(0);
+        self.awaits_devices = false;
     }
 
     /// Buries a life that has ended and, unless `is_wanted` (the console ended it), says what follows.
@@ -130,7 +146,7 @@ impl App {
 
     /// Whether it has ended for good.
     pub(crate) fn is_done(&self) -> bool {
-        self.life.is_none() && self.due_ns.is_none()
+        self.life.is_none() && self.due_ns.is_none() && !self.awaits_devices
     }
 
     /// Its counters over all its lives.
@@ -146,6 +162,7 @@ impl App {
             (Some(_), _, _) => ("running", 0),
             (None, Some(_), Some(ending)) => ("waiting", ending.state().1),
             (None, _, None) => ("waiting", 0),
+            (None, None, Some(ending)) if self.awaits_devices => ("waiting", ending.state().1),
             (None, None, Some(ending)) => ending.state(),
         };
         let is_ready = self.life.as_ref().is_some_and(|life| life.stats.ready.load(Ordering::Acquire) == 1);

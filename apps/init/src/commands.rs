@@ -46,10 +46,14 @@ impl Supervisor {
             Command::Ps => show::applications(self.apps.iter().map(|app| (app.status(), app.info()))),
             Command::Lsdev => show::devices(&self.devices.infos(), |id| self.process_name(id)),
             Command::Grants(app) => self.grants(app.as_deref()),
-            Command::Faults => show::faults(&self.faults(), |id| self.process_name(id)),
+            Command::Faults => {
+                let counts = show::fault_counts(&self.system_info(), &self.devices.infos());
+                counts + &show::faults(&self.faults(), |id| self.process_name(id))
+            }
             Command::Restart(name) => self.restart(&name),
             Command::Kill(name) => self.kill(&name),
             Command::Revoke(place) => self.devices.revoke(&place),
+            Command::HandOver { device, app } => self.hand_over(&device, &app),
             Command::Slots => show::slots(self.slots.infos()),
             Command::Slot(number, action) => self.slots.control(self.system, number, operation(action)),
             Command::Log(lines) => format!("{}\n", show::last_lines(&self.log_text(), lines)),
@@ -120,6 +124,21 @@ impl Supervisor {
             Some(Ok(())) => format!("killed {name}\n"),
             None | Some(Err(Error::Gone)) => not_running(name),
             Some(Err(error)) => format!("{name} cannot be killed: {error}\n"),
+        }
+    }
+
+    /// Takes a device from whoever has it and promises it to a running application.
+    fn hand_over(&mut self, place: &str, name: &str) -> String {
+        let Some(app) = self.apps.iter().find(|app| app.name() == name) else {
+            return unknown(name);
+        };
+        let Some(info) = app.info() else { return not_running(name) };
+        match self.devices.begin_hand_over(place, info.id) {
+            Ok(hand_over) => {
+                self.hand_overs.push(hand_over);
+                format!("{place} is being reset for {name}\n")
+            }
+            Err(problem) => problem,
         }
     }
 

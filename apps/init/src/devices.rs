@@ -4,13 +4,26 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use weir_abi::device::DeviceInfo;
+use weir_abi::device::{DeviceInfo, PciAddress};
 use weir_abi::manifest::DeviceGrant;
 use weir_abi::{Error, Handle};
 use weir_init_logic::select::{Selection, at_place, position};
-use weir_rt::{Device, Process, System, log};
+use weir_rt::device::Terms;
+use weir_rt::{Device, Event, Process, System, log};
 
 use crate::launch::LaunchError;
+
+/// A device on its way to a running application.
+pub(crate) struct HandOver {
+    /// The function's place.
+    pub(crate) place: PciAddress,
+    /// The process's number.
+    pub(crate) to: u32,
+}
+
+fn is_resetting(info: &DeviceInfo) -> bool {
+    info.flags & DeviceInfo::IS_RESETTING != 0
+}
 
 /// Every function, in bus order.
 pub(crate) struct Devices {
@@ -22,19 +35,21 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// Opens them all. Where the kernel refuses, the console still comes up, and says so.
-    pub(crate) fn open(system: System, accept_unconfined: bool) -> Devices {
+    /// Opens them all; `wake` hears what happens to them. Where the kernel refuses, the console still comes up, and
+    /// says so.
+    pub(crate) fn open(system: System, accept_unconfined: bool, wake: &Event) -> Devices {
         let mut devices = Devices { devices: Vec::new(), indices: 0, accept_unconfined };
-        devices.open_again(system);
+        devices.open_again(system, wake);
         devices
     }
 
     /// Opens those that are there now.
-    pub(crate) fn open_again(&mut self, system: System) {
+    pub(crate) fn open_again(&mut self, system: System, wake: &Event) {
         self.devices.clear();
+        let watched = |device: Device| device.watch(wake).map(|()| device);
         for index in 0.. {
             self.indices = index;
-            match Device::open(&system, index) {
+            match Device::open(&system, index).and_then(watched) {
                 Ok(device) => self.devices.push(device),
                 Err(Error::Gone) => {}
                 Err(Error::NotFound) => break,
@@ -59,21 +74,68 @@ impl Devices {
         self.devices.iter().map(|device| device.info().unwrap_or_default()).collect()
     }
 
+    /// Has the functions that `grants` name reset, where that is needed. What cannot be reset is refused later.
+    pub(crate) fn prepare(&self, grants: &[DeviceGrant]) {
+        let infos = self.infos();
+        for position in grants.iter().filter_map(|grant| position(&infos, grant.select)) {
+            // Owned, or broken: `assign` says so.
+            let _ = self.devices[position].prepare();
+        }
+    }
+
+    /// Whether one of the functions that `grants` name is being reset.
+    pub(crate) fn are_resetting(&self, grants: &[DeviceGrant]) -> bool {
+        let infos = self.infos();
+        let mut positions = grants.iter().filter_map(|grant| position(&infos, grant.select));
+        positions.any(|position| is_resetting(&infos[position]))
+    }
+
     /// Makes `process` the owner of the function that `grant` names.
     pub(crate) fn assign(&self, grant: &DeviceGrant, process: &Process) -> Result<Handle, LaunchError> {
         let (name, selection) = (grant.name.clone(), Selection(grant.select));
-        match position(&self.infos(), grant.select) {
-            None => Err(LaunchError::NoDevice { name, selection }),
-            Some(position) => self.devices[position]
-                .assign(process, self.accept_unconfined)
-                .map_err(|error| LaunchError::Device { name, selection, error }),
+        let Some(position) = position(&self.infos(), grant.select) else {
+            return Err(LaunchError::NoDevice { name, selection });
+        };
+        let device = &self.devices[position];
+        let terms = Terms { accept_unconfined: self.accept_unconfined, announce: false };
+        let assigned = device.set_policy(&grant.policy).and_then(|()| device.assign(process, terms));
+        assigned.map_err(|error| LaunchError::Device { name, selection, error })
+    }
+
+    /// The function at `place`, or what to say where there is none.
+    fn at(&self, place: &str) -> Result<usize, String> {
+        let nothing = || format!("no device at {place}; `lsdev` shows them all\n");
+        at_place(&self.infos(), place).ok_or_else(nothing)
+    }
+
+    /// Takes the function at `place` away from its owner, if it has one, for the process with number `to`.
+    pub(crate) fn begin_hand_over(&self, place: &str, to: u32) -> Result<HandOver, String> {
+        let position = self.at(place)?;
+        let device = &self.devices[position];
+        match device.revoke() {
+            Ok(()) | Err(Error::NotFound) => {}
+            Err(error) => return Err(format!("{place} cannot be revoked: {error}\n")),
         }
+        device.prepare().map_err(|error| format!("{place} cannot be reset: {error}\n"))?;
+        Ok(HandOver { place: PciAddress(device.info().unwrap_or_default().address), to })
+    }
+
+    /// Ends a hand-over to `process`, which runs, once the function is reset; `None` until then.
+    pub(crate) fn end_hand_over(&self, hand_over: &HandOver, process: &Process) -> Option<Result<(), Error>> {
+        let is_it = |device: &&Device| device.info().is_ok_and(|info| info.address == hand_over.place.0);
+        let Some(device) = self.devices.iter().find(is_it) else { return Some(Err(Error::Gone)) };
+        if device.info().is_ok_and(|info| is_resetting(&info)) {
+            return None;
+        }
+        let terms = Terms { accept_unconfined: self.accept_unconfined, announce: true };
+        Some(device.assign(process, terms).map(drop))
     }
 
     /// Takes the function at `place` away from its owner; says what came of it.
     pub(crate) fn revoke(&self, place: &str) -> String {
-        let Some(position) = at_place(&self.infos(), place) else {
-            return format!("no device at {place}; `lsdev` shows them all\n");
+        let position = match self.at(place) {
+            Ok(position) => position,
+            Err(nothing) => return nothing,
         };
         match self.devices[position].revoke() {
             Ok(()) => format!("{place} is revoked\n"),

@@ -16,7 +16,7 @@ use weir_rt::{Event, System, log};
 
 use crate::app::App;
 use crate::console::Console;
-use crate::devices::Devices;
+use crate::devices::{Devices, HandOver};
 use crate::launch::Launcher;
 use crate::sample::Sample;
 use crate::slots::Slots;
@@ -44,6 +44,9 @@ pub(crate) struct Supervisor {
     /// Signalled by ending processes and by the console.
     wake: Event,
     next_status_ns: u64,
+    /// Every application was started once, and that is reported.
+    is_ready: bool,
+    pub(crate) hand_overs: Vec<HandOver>,
 }
 
 impl Supervisor {
@@ -57,7 +60,7 @@ impl Supervisor {
             system,
             // Before the functions: what comes meanwhile is a change.
             slots: Slots::find(system),
-            devices: Devices::open(system, manifest.unsafe_no_iommu),
+            devices: Devices::open(system, manifest.unsafe_no_iommu, &wake),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
             console: Console::new(system),
@@ -66,6 +69,8 @@ impl Supervisor {
             when_done: manifest.when_done,
             wake,
             next_status_ns: 0,
+            is_ready: false,
+            hand_overs: Vec::new(),
         })
     }
 
@@ -74,11 +79,10 @@ impl Supervisor {
         for index in 0..self.apps.len() {
             self.start(index);
         }
-        self.report(&report::ready(&self.system_info()));
-        self.console.prompt();
         loop {
             let seen = self.wake.count();
             self.look_around();
+            self.tell_ready();
             if self.is_power_off_wanted || self.is_done() {
                 return self.finish();
             }
@@ -90,7 +94,7 @@ impl Supervisor {
     /// Does everything that there is to do now.
     fn look_around(&mut self) {
         if self.slots.look(self.system) {
-            self.devices.open_again(self.system);
+            self.devices.open_again(self.system, &self.wake);
             self.apps.iter_mut().for_each(App::try_again);
         }
         self.apps.iter_mut().for_each(|app| app.reap(false));
@@ -98,7 +102,9 @@ impl Supervisor {
             if self.apps[index].take_due(now_ns()) {
                 self.start(index);
             }
+            self.start_awaiting(index);
         }
+        self.end_hand_overs();
         // One line at a time: another may be there already, which the counter will not tell again.
         while let Some(line) = self.read_line() {
             self.obey(&line);
@@ -111,9 +117,37 @@ impl Supervisor {
         }
     }
 
-    /// A line from the console, unless the machine is about to end.
+    /// Reports once that every application was started.
+    fn tell_ready(&mut self) {
+        if !self.is_ready && !self.apps.iter().any(App::awaits_devices) {
+            self.is_ready = true;
+            self.report(&report::ready(&self.system_info()));
+            self.console.prompt();
+        }
+    }
+
+    /// Gives devices that are reset to the applications that they were promised to.
+    fn end_hand_overs(&mut self) {
+        let Supervisor { devices, apps, hand_overs, .. } = self;
+        hand_overs.retain(|hand_over| {
+            let receiver = apps.iter().find(|app| app.info().is_some_and(|info| info.id == hand_over.to));
+            let place = hand_over.place;
+            let Some((app, life)) = receiver.and_then(|app| Some((app, app.life()?))) else {
+                log!("{place} is nobody's: who was to get it has ended");
+                return false;
+            };
+            match devices.end_hand_over(hand_over, &life.process) {
+                None => return true,
+                Some(Ok(())) => log!("{place} was handed over to {}", app.name()),
+                Some(Err(error)) => log!("{place} was not handed over to {}: {error}", app.name()),
+            }
+            false
+        });
+    }
+
+    /// A line from the console, unless the machine is about to end or not everything was started.
     fn read_line(&mut self) -> Option<String> {
-        if self.is_power_off_wanted {
+        if self.is_power_off_wanted || !self.is_ready {
             return None;
         }
         self.console.read_line().unwrap_or_else(|error| {
@@ -122,8 +156,22 @@ impl Supervisor {
         })
     }
 
-    /// Starts an application, or says why not.
+    /// Has an application's devices reset; it starts when they are.
     fn start(&mut self, index: usize) {
+        self.devices.prepare(&self.apps[index].manifest.devices);
+        self.apps[index].await_devices();
+        self.start_awaiting(index);
+    }
+
+    fn start_awaiting(&mut self, index: usize) {
+        let app = &self.apps[index];
+        if app.awaits_devices() && !self.devices.are_resetting(&app.manifest.devices) {
+            self.launch(index);
+        }
+    }
+
+    /// Starts an application, or says why not.
+    fn launch(&mut self, index: usize) {
         let Supervisor { system, files, devices, wake: ended, apps, .. } = self;
         let app = &mut apps[index];
         let launcher = Launcher { system: *system, files, devices, ended };

@@ -3,24 +3,38 @@
 //! **Invariant: device registers are never a Rust reference; [`Registers`] gives an address for volatile use.**
 
 use weir_abi::call::{
-    ASSIGN_UNCONFINED, DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF, DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ,
-    DEVICE_CONTROL, DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
+    ASSIGN_ANNOUNCE, ASSIGN_UNCONFINED, DEVICE_ACCEPT, DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF,
+    DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ, DEVICE_CONTROL, DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN,
+    DEVICE_POLICY, DEVICE_PREPARE, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
 };
-use weir_abi::device::DeviceInfo;
+use weir_abi::device::{DeviceInfo, DevicePolicy};
 use weir_abi::{Error, Handle};
 
 use crate::call::{call, to_usize};
+use crate::clock;
 use crate::event::Event;
 use crate::handle::{Object, Owned, object};
 use crate::memory::unmap;
 use crate::process::Process;
 use crate::system::System;
 
+/// Time between two looks for the end of a reset, which takes at least 100 ms.
+const RESET_LOOK_NS: u64 = 5_000_000;
+
 /// A PCI function.
 #[derive(Debug)]
 pub struct Device(Owned);
 
 object!(Device);
+
+/// How a device is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// Accept a function that no IOMMU confines.
+    pub accept_unconfined: bool,
+    /// The process runs: let it find the device by [`Device::accept`].
+    pub announce: bool,
+}
 
 /// An operation on a device that its owner may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +64,45 @@ impl Device {
         Device(Owned::new(handle))
     }
 
-    /// Makes `process` its one owner, and gives the handle there: `device_assign`. `accept_unconfined` takes a
-    /// function that no IOMMU confines.
+    /// Begins the reset that a new owner needs, unless it is under way or done: `device_prepare`. Says whether it is
+    /// under way.
     ///
     /// # Errors
-    /// `Busy`, `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
-    pub fn assign(&self, process: &Process, accept_unconfined: bool) -> Result<Handle, Error> {
-        self.assign_to(process.handle(), accept_unconfined)
+    /// `Busy` (owned), `Hardware`.
+    pub fn prepare(&self) -> Result<bool, Error> {
+        // SAFETY: a device that nobody owns uses no memory of anybody.
+        unsafe { call(DEVICE_PREPARE, [self.0.raw(), 0, 0, 0, 0, 0]) }.map(|state| state != 0)
     }
 
-    fn assign_to(&self, process: Handle, accept_unconfined: bool) -> Result<Handle, Error> {
-        let flags = if accept_unconfined { ASSIGN_UNCONFINED } else { 0 };
+    /// As [`Device::prepare`], and sleeps until it is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_and_wait(&self) -> Result<(), Error> {
+        if self.prepare()? { self.await_reset() } else { Ok(()) }
+    }
+
+    /// Sets what it may do: `device_policy`.
+    ///
+    /// # Errors
+    /// Those every call can give.
+    pub fn set_policy(&self, policy: &DevicePolicy) -> Result<(), Error> {
+        let policy = core::ptr::from_ref(policy) as u64;
+        // SAFETY: the kernel reads the policy, borrowed for the call.
+        unsafe { call(DEVICE_POLICY, [self.0.raw(), policy, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Makes `process` its one owner, and gives the handle there: `device_assign`.
+    ///
+    /// # Errors
+    /// `Busy` (owned, or not reset), `NoIommu`, `NotIsolated`, `Hardware`, `Unsupported`, `Gone`, `Quota`, `NoMemory`.
+    pub fn assign(&self, process: &Process, terms: Terms) -> Result<Handle, Error> {
+        self.assign_to(process.handle(), terms)
+    }
+
+    fn assign_to(&self, process: Handle, terms: Terms) -> Result<Handle, Error> {
+        let unconfined = if terms.accept_unconfined { ASSIGN_UNCONFINED } else { 0 };
+        let flags = unconfined | if terms.announce { ASSIGN_ANNOUNCE } else { 0 };
         // SAFETY: a handle concerns no memory; what the device may reach, it reaches through the handle's owner.
         unsafe { call(DEVICE_ASSIGN, [self.0.raw(), process.0, flags, 0, 0, 0]) }.map(Handle)
     }
@@ -70,7 +112,7 @@ impl Device {
     /// # Errors
     /// As [`Device::assign`].
     pub fn assign_here(&self, accept_unconfined: bool) -> Result<Device, Error> {
-        self.assign_to(Handle::SELF, accept_unconfined).map(Device::from_handle)
+        self.assign_to(Handle::SELF, Terms { accept_unconfined, announce: false }).map(Device::from_handle)
     }
 
     /// Takes it away from its owner: `device_revoke`.
@@ -113,17 +155,45 @@ impl Device {
         Ok(Registers { address, bytes })
     }
 
-    /// Controls it: `device_control`.
+    /// The oldest device that this running program was given and has not accepted; `None` where there is none yet:
+    /// `device_accept`. `event` counts at every one from now on.
     ///
     /// # Errors
-    /// `Unsupported`, `Gone`, `Hardware`.
+    /// Those every call can give.
+    pub fn accept(event: &Event) -> Result<Option<Device>, Error> {
+        // SAFETY: a handle to a device concerns no memory.
+        match unsafe { call(DEVICE_ACCEPT, [event.handle().0, 0, 0, 0, 0, 0]) } {
+            Ok(handle) => Ok(Some(Device::from_handle(Handle(handle)))),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Controls it: `device_control`. A reset sleeps until it is done.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Busy` (another thread resets it), `Gone`, `Hardware`.
     pub fn control(&self, operation: Control) -> Result<(), Error> {
+        self.begin(operation)?;
+        if operation == Control::Reset { self.await_reset() } else { Ok(()) }
+    }
+
+    /// Sleeps until a reset that is under way has ended.
+    fn await_reset(&self) -> Result<(), Error> {
+        while self.info()?.flags & DeviceInfo::IS_RESETTING != 0 {
+            clock::sleep(RESET_LOOK_NS);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, operation: Control) -> Result<(), Error> {
         // SAFETY: a device that masters the bus reaches the DMA window only, of which no reference to plain
         // bytes exists (`hal`).
         unsafe { call(DEVICE_CONTROL, [self.0.raw(), operation as u64, 0, 0, 0, 0]) }.map(drop)
     }
 
-    /// Signals `event` at each fault and at revocation: `device_watch`.
+    /// Signals `event` at each fault, at the end of a reset and at revocation; the supervisor's at the end of a reset
+    /// and in a storm: `device_watch`.
     ///
     /// # Errors
     /// `Gone`.

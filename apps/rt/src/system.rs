@@ -100,7 +100,7 @@ impl System {
     fn runs(&self, kind: u64, id: u32) -> impl Iterator<Item = ReachInfo> {
         let (system, mut address) = (*self, 0);
         core::iter::from_fn(move || {
-            let index = u64::from(id) << REACH_PAGE_BITS | address / PAGE_BYTES;
+            let index = (u64::from(id) << REACH_PAGE_BITS) | (address / PAGE_BYTES);
             let run: ReachInfo = system.record(kind, index).ok()?;
             address = run.address + run.bytes;
             Some(run)

@@ -102,6 +102,9 @@ impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
 
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         if self.ring.room() == 0 {
+            self.reclaim(pool);
+        }
+        if self.ring.room() == 0 {
             return Ok(false);
         }
         let Some(buf) = pool.take() else { return Ok(false) };

@@ -33,12 +33,14 @@ pub struct Membership {
     walk: Walk,
     /// Requesters attached, per unit.
     attached: [u32; UnitIndex::MAX],
+    /// One past the last unit that a requester was ever attached behind: no later one is asked.
+    units: usize,
     unconfirmed: Option<Invalidation>,
 }
 
 impl Membership {
     pub(crate) fn new(id: DomainId, walk: Walk) -> Self {
-        Membership { id, walk, attached: [0; UnitIndex::MAX], unconfirmed: None }
+        Membership { id, walk, attached: [0; UnitIndex::MAX], units: 0, unconfirmed: None }
     }
 
     pub(crate) fn id(&self) -> DomainId {
@@ -59,6 +61,7 @@ impl Membership {
 
     pub(crate) fn count_attached(&mut self, unit: UnitIndex) {
         self.attached[unit.get()] += 1;
+        self.units = self.units.max(unit.get() + 1);
     }
 
     pub(crate) fn count_detached(&mut self, unit: UnitIndex) {
@@ -83,7 +86,7 @@ impl Membership {
     ) -> Result<()> {
         let Some(change) = self.unconfirmed else { return Ok(()) };
         let mut outcome = Ok(());
-        for at in (0..UnitIndex::MAX).filter(|&at| self.attached[at] != 0) {
+        for at in (0..self.units).filter(|&at| self.attached[at] != 0) {
             let Some(unit) = UnitIndex::new(at) else { continue };
             let confirmed = invalidate(unit, &change);
             outcome = outcome.and(confirmed);

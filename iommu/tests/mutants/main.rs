@@ -3,8 +3,8 @@
 //! **Invariant: a mutant that survives fails here**, as does one whose text is no longer in the source.
 //!
 //! Each is applied to a copy of the crate, which is built and tested in a folder of its own under the target directory.
-//! By default a sample runs, each with the one test that must fail; `-- --include-ignored` runs all, each with the
-//! whole suite that judges its part. `WEIR_MUTANTS_TABLE=file` names where the table of results goes.
+//! By default a sample runs, each with the one test that must fail; `-- --include-ignored` runs all, and where that
+//! test does not fail the whole suite that judges its part. `WEIR_MUTANTS_TABLE=file` names where the table of results goes.
 #![forbid(unsafe_code)]
 
 mod amdvi;

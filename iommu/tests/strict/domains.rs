@@ -4,7 +4,7 @@ use super::memory::Memory;
 use super::owner::Owner;
 use super::plain_map::{self, Changed};
 use super::unit::{CAP, ECAP, FIRST_STAGE, Model, SCALABLE, SECOND_STAGE, Sabotage};
-use super::{DEVICE, Machine, OTHER, PLAIN, TestDomain, flush, kinds, start, with_own_tables};
+use super::{DEVICE, Machine, OTHER, PLAIN, TestDomain, TestUnit, flush, kinds, start, with_own_tables};
 use proptest::prelude::*;
 use weir_iommu::address::{Iova, PhysAddr, UnitIndex};
 use weir_iommu::domain::{DomainIds, Permissions, Unflushed};
@@ -192,21 +192,54 @@ fn one_domain_behind_two_units_of_different_kinds() {
     }
 }
 
+/// Two units of different kinds in one mode.
+struct Pair {
+    memory: Memory,
+    models: [Model; 2],
+    units: [TestUnit; 2],
+    ids: DomainIds,
+}
+
+impl Pair {
+    /// With a domain that has `DEVICE` behind both.
+    fn with_domain(mode: Mode) -> (Self, TestDomain) {
+        let memory = Memory::new(false, false);
+        let scalable = SCALABLE | SECOND_STAGE | FIRST_STAGE;
+        let kinds = [(CAP, ECAP & !1 | scalable), (0x00d2_0080_2226_0286, ECAP & !1 | 1 << 7 | scalable)];
+        let models = [0, 1].map(|id| Model::with_memory(id, kinds[id].0, kinds[id].1, memory.clone()));
+        let mut units = [0, 1].map(|id| start(&models[id], id).unwrap());
+        units.iter_mut().for_each(|unit| unit.enable_translation(mode).unwrap());
+        let both = units[0].capabilities().intersection(units[1].capabilities());
+        let mut ids = DomainIds::new();
+        let mut domain = Owner::new(&memory, &mut ids, both, mode).unwrap();
+        for unit in &mut units {
+            domain.attach(unit, DEVICE).unwrap();
+        }
+        (Pair { memory, models, units, ids }, domain)
+    }
+}
+
+/// Whichever unit fails: the others are told, and the change stays unconfirmed.
+#[test]
+fn a_change_is_confirmed_by_every_unit_or_not_at_all() {
+    for (mode, broken) in PLAIN.into_iter().flat_map(|kind| [(kind.mode, 0), (kind.mode, 1)]) {
+        let (Pair { models, mut units, .. }, mut domain) = Pair::with_domain(mode);
+        let mapped = domain.map(Iova(WINDOW), PhysAddr(0x8000_0000), 0x1000, Permissions::ReadWrite).unwrap();
+        mapped.flush(|unit, what| units[unit.get()].invalidate(what)).unwrap();
+        models.iter().for_each(|model| assert!(model.dma(DEVICE.0, WINDOW, true).is_some()));
+        models[broken].sabotage(Sabotage { is_stuck: true, ..Sabotage::default() });
+        let unmapped = domain.unmap(Iova(WINDOW), 0x1000).unwrap();
+        let failed = unmapped.flush(|unit, what| units[unit.get()].invalidate(what));
+        assert_eq!(failed.map_err(Error::blame), Err(Blame::Unit), "{mode:?}, unit {broken}");
+        assert_eq!(models[1 - broken].dma(DEVICE.0, WINDOW, true), None);
+        assert!(domain.unflushed().is_some() && domain.quarantined_frames() > 0);
+    }
+}
+
 fn one_domain_behind_two_units(mode: Mode) {
-    let memory = Memory::new(false, false);
-    let scalable = SCALABLE | SECOND_STAGE | FIRST_STAGE;
-    let kinds = [(CAP, ECAP & !1 | scalable), (0x00d2_0080_2226_0286, ECAP & !1 | 1 << 7 | scalable)];
-    let models = [0, 1].map(|id| Model::with_memory(id, kinds[id].0, kinds[id].1, memory.clone()));
-    let mut units = [0, 1].map(|id| start(&models[id], id).unwrap());
-    units.iter_mut().for_each(|unit| unit.enable_translation(mode).unwrap());
-    let both = units[0].capabilities().intersection(units[1].capabilities());
-    let mut ids = DomainIds::new();
-    let mut domain = Owner::new(&memory, &mut ids, both, mode).unwrap();
+    let (Pair { memory, models, mut units, mut ids }, mut domain) = Pair::with_domain(mode);
     let mut strong = Owner::new(&memory, &mut ids, units[0].capabilities(), mode).unwrap();
     assert_eq!(strong.attach(&mut units[1], OTHER), Err(Error::IncompatibleDomain));
-    for unit in &mut units {
-        domain.attach(unit, DEVICE).unwrap();
-    }
     for model in &models {
         assert_eq!(model.dma(DEVICE.0, WINDOW, true), None);
     }

@@ -77,7 +77,10 @@ fn old_faults_and_queue_errors_are_forgotten() {
     let model = left_on(LEGACY, 0);
     model.dma(DEVICE.0, 0x1000, true);
     model.0.borrow_mut().fault_status |= 1 << 4 | 1;
+    // Firmware's fault event, which is not masked.
+    model.0.borrow_mut().fault_event[0] = 0;
     let mut machine = Machine::on(model, LEGACY.mode);
+    assert_eq!(machine.model.0.borrow().fault_event[0], 1 << 31);
     machine.unit.enable_translation(LEGACY.mode).unwrap();
     assert_eq!(machine.unit.drain_faults(|_| panic!("not ours")).faults, 0);
 }

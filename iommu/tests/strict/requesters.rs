@@ -4,6 +4,7 @@ use super::owner::Owner;
 use super::unit::{CACHING_MODE, Event, Model, Sabotage, WRITE_BUFFER};
 use super::{DEVICE, FIRST_STAGE, Kind, LEGACY, Machine, OTHER, PLAIN, kinds, start};
 use weir_iommu::address::RequesterId;
+use weir_iommu::vtd::ApicMode;
 use weir_iommu::{Error, Mode, Wait};
 
 const WINDOW: u64 = 0x1_0000_0000;
@@ -11,6 +12,9 @@ const TE: u32 = 1 << 31;
 const SRTP: u32 = 1 << 30;
 const WBF: u32 = 1 << 27;
 const QIE: u32 = 1 << 26;
+const IRE: u32 = 1 << 25;
+const SIRTP: u32 = 1 << 24;
+const CFI: u32 = 1 << 23;
 
 #[test]
 fn everybody_is_blocked_from_the_start() {
@@ -269,6 +273,18 @@ fn every_command_has_a_limit() {
             assert_eq!(machine.unit.enable_translation(kind.mode), Err(Error::Timeout { what, limit_us }));
             assert!(machine.unit.is_isolated());
         }
+        for (deaf_to, what) in [
+            (SIRTP, Wait::InterruptTableSet),
+            (CFI, Wait::CompatibilityBlocked),
+            (IRE, Wait::InterruptRemappingSwitched),
+        ] {
+            let model = Model::new(kind.cap, kind.ecap);
+            model.0.borrow_mut().status = CFI;
+            let mut unit = start(&model, 0).unwrap();
+            model.sabotage(Sabotage { deaf_to, ..Sabotage::default() });
+            let timeout = Error::Timeout { what, limit_us };
+            assert_eq!(unit.enable_interrupt_remapping(ApicMode::X2Apic), Err(timeout));
+        }
         let model = Model::new(kind.cap, kind.ecap);
         model.sabotage(Sabotage { deaf_to: QIE, ..Sabotage::default() });
         assert_eq!(start(&model, 0).err(), Some(Error::Timeout { what: Wait::QueueSwitched, limit_us }));
@@ -277,6 +293,18 @@ fn every_command_has_a_limit() {
         let timeout = Error::Timeout { what: Wait::WriteBufferFlushed, limit_us };
         assert_eq!(machine.detach(DEVICE, &mut domain), Err(timeout));
         assert!(machine.unit.is_isolated());
+    }
+}
+
+/// Units with ESRTPS drop their caches with that.
+#[test]
+fn isolation_sets_the_root_table_again() {
+    for kind in PLAIN {
+        let (mut machine, mut domain) = Machine::with_device(kind);
+        machine.model.sabotage(Sabotage { is_stuck: true, ..Sabotage::default() });
+        machine.model.take_events();
+        machine.detach(DEVICE, &mut domain).unwrap_err();
+        assert_eq!(machine.model.take_events(), [Event::Command(TE | QIE | SRTP)]);
     }
 }
 

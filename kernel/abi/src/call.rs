@@ -129,17 +129,19 @@ pub const DEVICE_OPEN: u64 = 0x1014;
 
 /// `device_assign(device, process, flags) -> handle in process` — makes the process the function's one owner.
 ///
-/// The function is reset, then attached to the process's I/O address space; bus mastering stays off until
-/// the owner asks ([`DEVICE_CONTROL`]). The new handle has `READ | USE`. Needs `MANAGE` on both.
-/// `flags`: 0, or [`ASSIGN_UNCONFINED`] to accept a function that no unit covers: it then reaches all memory.
-/// Errors: `Busy` (owned), `NoIommu` (no unit covers it), `NotIsolated`, `Hardware` (it does not reset),
-/// `Unsupported` (a bridge, or a function the kernel itself uses), `Gone`, `Quota`, `NoMemory`.
+/// The function must have been reset since anybody used it ([`DEVICE_PREPARE`]). It is attached to the process's
+/// I/O address space; bus mastering stays off until the owner asks ([`DEVICE_CONTROL`]). The new handle has
+/// `READ | USE`. Needs `MANAGE` on both. `flags`: [`ASSIGN_UNCONFINED`] to accept a function that no unit covers:
+/// it then reaches all memory; [`ASSIGN_ANNOUNCE`] to have a running process find it by [`DEVICE_ACCEPT`].
+/// Errors: `Busy` (owned, or not reset), `NoIommu` (no unit covers it), `NotIsolated`, `Hardware` (it did not come
+/// back from its reset), `Unsupported` (a bridge, or a function the kernel itself uses), `Gone`, `Quota`,
+/// `NoMemory`.
 pub const DEVICE_ASSIGN: u64 = 0x1015;
 
 /// `device_revoke(device)` — takes the function away from its owner, whose cooperation is not needed.
 ///
 /// When it returns no DMA of it lands, no interrupt of it arrives, its registers are out of the old owner's
-/// reach. Needs `MANAGE`. Errors: `NotFound` (nobody owns it).
+/// reach, and a reset of it has begun. Needs `MANAGE`. Errors: `NotFound` (nobody owns it).
 pub const DEVICE_REVOKE: u64 = 0x1016;
 
 /// `device_info(device, info)` — fills a [`crate::device::DeviceInfo`]. Needs `READ`. Errors: `BadAddress`.
@@ -159,21 +161,24 @@ pub const DEVICE_CONFIG_READ: u64 = 0x1018;
 pub const DEVICE_MAP_BAR: u64 = 0x1019;
 
 /// `device_control(device, operation)` — one of [`DEVICE_BUS_MASTER_ON`], [`DEVICE_BUS_MASTER_OFF`],
-/// [`DEVICE_RESET`] (function-level reset; afterwards bus mastering is off and interrupts are masked).
+/// [`DEVICE_RESET`] (begins a reset; afterwards bus mastering is off and interrupts are as the owner set them).
 ///
-/// Needs `USE`, and to be the owner. Errors: `BadArgument`, `Unsupported` (no reset), `Gone`, `Hardware`.
+/// While a device is being reset ([`crate::device::DeviceInfo::IS_RESETTING`]) its owner can do nothing with it but
+/// wait: the watcher counts at the end. Needs `USE`, and to be the owner. Errors: `BadArgument`, `Unsupported` (no
+/// reset), `Busy` (being reset), `Gone`, `Hardware`.
 pub const DEVICE_CONTROL: u64 = 0x101a;
 
-/// `device_watch(device, event)` — signals the owner's `event` at each new fault record and at revocation.
+/// `device_watch(device, event)` — signals the owner's `event` at each new fault record, at the end of a reset and at
+/// revocation; the supervisor's at the end of a reset and when a storm begins or takes the device from its owner.
 ///
-/// `event` 0 removes it. Needs `USE` on the device, `WRITE` on the event. Errors: `Gone`.
+/// `event` 0 removes it. Needs `USE` (the owner) or `MANAGE` on the device, `WRITE` on the event. Errors: `Gone`.
 pub const DEVICE_WATCH: u64 = 0x101b;
 
 /// `interrupt_create(device, index, event) -> interrupt` — binds MSI-X entry (or MSI vector) `index`.
 ///
 /// Each message adds one to the event's counter and wakes its sleepers, on the core of the calling thread.
 /// Created masked. Needs `USE` on the device, `WRITE` on the event, which must be the caller's own.
-/// Errors: `BadArgument` (no such entry), `Busy` (already bound), `NoMemory` (no vector or remapping entry
+/// Errors: `BadArgument` (no such entry), `Busy` (already bound, or being reset), `NoMemory` (no vector or entry
 /// left), `Gone`, `Unsupported` (no MSI or MSI-X).
 pub const INTERRUPT_CREATE: u64 = 0x101c;
 
@@ -217,11 +222,30 @@ pub const POWER_OFF: u64 = 0x1023;
 /// Errors: `BadAddress` (not mapped for DMA).
 pub const MEMORY_IO_ADDRESS: u64 = 0x1024;
 
+/// `device_prepare(device) -> state` — begins the reset that a new owner needs, unless it is under way or done.
+///
+/// 0: it may be assigned now; 1: it is being reset, and the supervisor's watcher ([`DEVICE_WATCH`]) counts at the end.
+/// A reset takes 100 ms to 1.3 s, of which the kernel waits none. Needs `MANAGE`. Errors: `Busy` (owned), `Hardware`
+/// (it cannot be reset now).
+pub const DEVICE_PREPARE: u64 = 0x1025;
+
+/// `device_accept(event) -> device` — the oldest device that was announced to the calling process
+/// ([`ASSIGN_ANNOUNCE`]) and not accepted yet.
+///
+/// `event` is signalled whenever one is announced from now on; a new one replaces the old. Needs `WRITE` on the
+/// event, which must be the caller's own. Errors: `NotFound` (none now), `BadArgument`.
+pub const DEVICE_ACCEPT: u64 = 0x1026;
+
+/// `device_policy(device, policy)` — sets what the device may do ([`crate::device::DevicePolicy`]), for present and
+/// later owners; interrupts bound already keep their budget. Needs `MANAGE`.
+/// Errors: `BadAddress`, `BadArgument`.
+pub const DEVICE_POLICY: u64 = 0x1027;
+
 /// `pci_watch(system, event)` — signals `event` whenever the state of a hot-plug slot changes; 0 removes it.
 ///
 /// What changed is told by [`crate::info::SlotInfo`]. One watcher; a new one replaces the old. Needs `READ` on
 /// `system`, `WRITE` on the event.
-pub const PCI_WATCH: u64 = 0x1025;
+pub const PCI_WATCH: u64 = 0x1028;
 
 /// `slot_control(system, slot, operation)` — asks something of a hot-plug slot: [`SLOT_EJECT`], [`SLOT_CUT`],
 /// [`SLOT_SWITCH_ON`].
@@ -229,10 +253,10 @@ pub const PCI_WATCH: u64 = 0x1025;
 /// Returns at once; [`PCI_WATCH`] tells when it is done, within some seconds. Functions that leave are taken from
 /// their owners as by [`DEVICE_REVOKE`]; handles to them give `Gone`. Needs `MANAGE`. Errors: `NotFound` (no such
 /// slot), `BadArgument` (no such operation), `Busy` (makes no sense in the slot's state).
-pub const SLOT_CONTROL: u64 = 0x1026;
+pub const SLOT_CONTROL: u64 = 0x1029;
 
 /// One past the highest call number.
-pub const END: u64 = 0x1027;
+pub const END: u64 = 0x102a;
 
 /// Most bytes [`LOG_WRITE`] takes at once.
 pub const LOG_LINE_BYTES: u64 = 512;
@@ -253,6 +277,8 @@ pub const MAP_WRITE_COMBINING: u64 = 1 << 4;
 
 /// [`DEVICE_ASSIGN`]: confined or not.
 pub const ASSIGN_UNCONFINED: u64 = 1 << 0;
+/// [`DEVICE_ASSIGN`]: the process runs and is told.
+pub const ASSIGN_ANNOUNCE: u64 = 1 << 1;
 
 /// [`DEVICE_CONTROL`]: let the function read and write memory and send interrupts.
 pub const DEVICE_BUS_MASTER_ON: u64 = 1;

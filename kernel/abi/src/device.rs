@@ -1,5 +1,6 @@
 //! What the kernel says about a PCI function.
 
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One base address register.
@@ -45,8 +46,14 @@ pub struct DeviceInfo {
     pub group: u32,
     /// Process number of the owner, 0 for nobody.
     pub owner: u32,
-    /// Blocked accesses so far.
+    /// Blocked accesses that were recorded so far.
     pub faults: u64,
+    /// How often its faults came too fast and were not recorded until the end of the window.
+    pub fault_storms: u64,
+    /// How often an interrupt of it came too fast and was stopped until the end of the window.
+    pub interrupt_storms: u64,
+    /// What its supervisor has said.
+    pub policy: DevicePolicy,
     /// Base address registers.
     pub bars: [BarInfo; 6],
 }
@@ -60,6 +67,62 @@ impl DeviceInfo {
     pub const HAS_MSIX: u32 = 1 << 2;
     /// Bus mastering is on.
     pub const BUS_MASTER: u32 = 1 << 3;
+    /// It was reset and nobody has used it since.
+    pub const IS_CLEAN: u32 = 1 << 4;
+    /// It is being reset.
+    pub const IS_RESETTING: u32 = 1 << 5;
+    /// It did not come back from its last reset: nobody gets it.
+    pub const HAS_FAILED: u32 = 1 << 6;
+    /// Its faults are not recorded until the end of the window.
+    pub const IS_MUTED: u32 = 1 << 7;
+}
+
+/// What a device may do, and what becomes of one that does more.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Serialize, Deserialize,
+)]
+#[repr(C)]
+pub struct DevicePolicy {
+    /// Recorded faults per [`STORM_WINDOW_NS`]; above, they are not recorded until the window ends.
+    pub fault_budget: u32,
+    /// Interrupts of one message per [`STORM_WINDOW_NS`]; above, the message is stopped until the window ends.
+    pub interrupt_budget: u32,
+    /// [`DevicePolicy::REVOKE_ON_STORM`] or nothing.
+    pub flags: u32,
+    #[doc(hidden)]
+    pub reserved: u32,
+}
+
+/// Length of the windows in which storms are measured.
+pub const STORM_WINDOW_NS: u64 = 100_000_000;
+
+impl DevicePolicy {
+    /// Ten fault storms, each within a second of the one before, or one that goes on in spite of muting, take the
+    /// device from its owner.
+    pub const REVOKE_ON_STORM: u32 = 1 << 0;
+    /// Every flag.
+    pub const FLAGS: u32 = Self::REVOKE_ON_STORM;
+
+    /// What a device has until it is told otherwise: 64 faults and 10,000 interrupts of a message per window, taken
+    /// away in an endless storm.
+    pub const DEFAULT: DevicePolicy = DevicePolicy {
+        fault_budget: 64,
+        interrupt_budget: 10_000,
+        flags: DevicePolicy::REVOKE_ON_STORM,
+        reserved: 0,
+    };
+
+    /// Whether it has a flag.
+    #[must_use]
+    pub const fn has(self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+impl Default for DevicePolicy {
+    fn default() -> DevicePolicy {
+        DevicePolicy::DEFAULT
+    }
 }
 
 /// A PCI address as people write it.

@@ -135,6 +135,10 @@ pub struct SystemInfo {
     pub boot_ns: u64,
     /// Faults recorded since boot.
     pub faults: u64,
+    /// How often a unit had no room for a fault: at least as many were not recorded.
+    pub faults_lost: u64,
+    /// Frames that a device may still reach, and which are therefore out of use for ever.
+    pub frames_quarantined: u64,
     /// PCI functions.
     pub devices: u32,
     /// Processes not yet forgotten.

@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::device::DevicePolicy;
+
 /// The whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -65,6 +67,8 @@ pub struct DeviceGrant {
     pub select: DeviceSelect,
     /// Start the application without it if there is no such device or it cannot be granted.
     pub optional: bool,
+    /// What it may do.
+    pub policy: DevicePolicy,
 }
 
 /// How a manifest names a device.

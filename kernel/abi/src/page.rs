@@ -117,8 +117,11 @@ pub struct FaultRing {
     pub written: AtomicU64,
     /// Blocked accesses that the hardware counted but could not describe.
     pub lost: AtomicU64,
+    /// How often faults came too fast and were not recorded until the end of the window
+    /// ([`crate::device::DevicePolicy::fault_budget`]): their number is unknown.
+    pub muted: AtomicU64,
     #[doc(hidden)]
-    pub reserved: [AtomicU64; 6],
+    pub reserved: [AtomicU64; 5],
     /// The records.
     pub records: [FaultSlot; FAULT_RECORDS],
 }

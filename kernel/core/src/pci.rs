@@ -44,5 +44,6 @@ pub use function::{Function, Header};
 pub use interrupt::{Message, MsixState, MsixTable, TableRegisters};
 pub use pci_types::PciAddress;
 pub use plug::DEVICE_FUNCTIONS;
+pub use reset::{PendingReset, Progress};
 pub use slot::{Action, Outline, Request, Slot};
 pub use window::Windows;

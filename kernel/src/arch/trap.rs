@@ -84,7 +84,6 @@ fn interrupt(vector: u8) {
         apic::TIMER => {
             count(|c| &c.timer);
             sched::timer_fired();
-            hotplug::timer_fired();
         }
         apic::RESCHEDULE => count(|c| &c.ipis),
         apic::SHOOTDOWN => {

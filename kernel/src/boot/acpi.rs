@@ -1,12 +1,12 @@
-//! The firmware's tables, found with the `acpi` crate.
+//! The firmware's tables, found with the `acpi` crate and read with our own parsers: its MADT iterator trusts the
+//! lengths of entries (0 makes it endless, more than is left an underflow).
 
 use core::ptr::NonNull;
 
-use ::acpi::madt::{Madt, MadtEntry};
-use ::acpi::mcfg::Mcfg;
 use ::acpi::sdt::{SdtHeader, Signature};
 use ::acpi::{AcpiHandler, AcpiTable, AcpiTables, HpetInfo, PhysicalMapping};
 use heapless::Vec;
+use weir_kernel::acpi::{EcamWindow, Madt, MadtEntry, Mcfg, TableError};
 
 use crate::cpus::MAX_CPUS;
 use crate::mm::address::PhysAddr;
@@ -35,15 +35,6 @@ pub(crate) struct IoApic {
     pub(crate) first_line: u32,
 }
 
-/// A configuration-space window (PCI Firmware Specification 3.3, §4.1.2 "MCFG Table Description").
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EcamWindow {
-    pub(crate) base: u64,
-    pub(crate) segment: u16,
-    pub(crate) first_bus: u8,
-    pub(crate) last_bus: u8,
-}
-
 /// The tables.
 pub(crate) struct Tables(AcpiTables<Firmware>);
 
@@ -65,16 +56,10 @@ impl Tables {
 
     /// APIC ids of the CPUs that may be started.
     pub(crate) fn apic_ids(&self) -> Vec<u32, MAX_CPUS> {
-        const ENABLED: u32 = 1;
         let mut ids = Vec::new();
-        let Ok(madt) = self.0.find_table::<Madt>() else { return ids };
-        for entry in madt.get().entries() {
-            let (id, flags) = match entry {
-                MadtEntry::LocalApic(entry) => (u32::from(entry.apic_id), entry.flags),
-                MadtEntry::LocalX2Apic(entry) => (entry.x2apic_id, entry.flags),
-                _ => continue,
-            };
-            if flags & ENABLED != 0 && !ids.contains(&id) && ids.push(id).is_err() {
+        for entry in self.madt() {
+            let MadtEntry::Cpu { apic_id, is_enabled: true } = entry else { continue };
+            if !ids.contains(&apic_id) && ids.push(apic_id).is_err() {
                 log::warn!("more than {MAX_CPUS} CPUs: the others stay off");
                 break;
             }
@@ -84,40 +69,31 @@ impl Tables {
 
     /// The I/O interrupt controllers.
     pub(crate) fn io_apics(&self) -> Vec<IoApic, 16> {
-        let Ok(madt) = self.0.find_table::<Madt>() else { return Vec::new() };
         let place = |entry| match entry {
-            MadtEntry::IoApic(e) => Some(IoApic {
-                id: e.io_apic_id,
-                address: e.io_apic_address.into(),
-                first_line: e.global_system_interrupt_base,
-            }),
+            MadtEntry::IoApic { id, address, first_line } => {
+                Some(IoApic { id, address: address.into(), first_line })
+            }
             _ => None,
         };
-        madt.get().entries().filter_map(place).take(16).collect()
+        self.madt().filter_map(place).take(16).collect()
     }
 
     /// The global number of an ISA interrupt line.
     pub(crate) fn global_line(&self, isa: u8) -> u32 {
-        let Ok(madt) = self.0.find_table::<Madt>() else { return isa.into() };
         let moved = |entry| match entry {
-            MadtEntry::InterruptSourceOverride(e) if e.irq == isa => Some(e.global_system_interrupt),
+            MadtEntry::Override { isa: of, line } if of == isa => Some(line),
             _ => None,
         };
-        madt.get().entries().find_map(moved).unwrap_or(isa.into())
+        self.madt().find_map(moved).unwrap_or(isa.into())
     }
 
     /// Configuration-space windows.
     pub(crate) fn ecam(&self) -> Vec<EcamWindow, 8> {
         let mut windows = Vec::new();
-        let Ok(mcfg) = self.0.find_table::<Mcfg>() else { return windows };
-        for entry in mcfg.get().get_ref().entries() {
-            let window = EcamWindow {
-                base: entry.base_address,
-                segment: entry.pci_segment_group,
-                first_bus: entry.bus_number_start,
-                last_bus: entry.bus_number_end,
-            };
-            if window.first_bus <= window.last_bus && windows.push(window).is_err() {
+        let table = self.bytes::<McfgHeader>().map(Mcfg::parse);
+        let Some(Ok(table)) = table.inspect(|table| warn_of("MCFG", table)) else { return windows };
+        for window in table.windows().filter(|window| window.first_bus <= window.last_bus) {
+            if windows.push(window).is_err() {
                 log::warn!("more than 8 PCI segments: the others stay unused");
                 break;
             }
@@ -125,14 +101,21 @@ impl Tables {
         windows
     }
 
+    /// What the MADT says; nothing where it does not add up.
+    fn madt(&self) -> impl Iterator<Item = MadtEntry> + use<> {
+        let table = self.bytes::<MadtHeader>().map(Madt::parse);
+        let table = table.inspect(|table| warn_of("MADT", table));
+        table.and_then(Result::ok).into_iter().flat_map(|table| table.entries())
+    }
+
     /// The whole DMAR table (VT-d 5.10 §8.1 "DMA Remapping Reporting Structure"), checksum verified.
     pub(crate) fn dmar(&self) -> Option<&'static [u8]> {
-        self.bytes::<Dmar>()
+        self.bytes::<DmarHeader>()
     }
 
     /// The whole IVRS table (AMD 48882 §5.2 "I/O Virtualization Reporting Structure"), checksum verified.
     pub(crate) fn ivrs(&self) -> Option<&'static [u8]> {
-        self.bytes::<Ivrs>()
+        self.bytes::<IvrsHeader>()
     }
 
     fn bytes<T: AcpiTable>(&self) -> Option<&'static [u8]> {
@@ -143,32 +126,30 @@ impl Tables {
     }
 }
 
-/// The DMAR table, of which the `acpi` crate is to see the header only.
-#[repr(transparent)]
-struct Dmar {
-    header: SdtHeader,
-}
-
-/// The IVRS table, likewise.
-#[repr(transparent)]
-struct Ivrs {
-    header: SdtHeader,
-}
-
-// SAFETY: an IVRS table starts with the common header.
-unsafe impl AcpiTable for Ivrs {
-    const SIGNATURE: Signature = Signature::IVRS;
-
-    fn header(&self) -> &SdtHeader {
-        &self.header
+fn warn_of<T>(name: &str, table: &Result<T, TableError>) {
+    if let Err(error) = table {
+        log::warn!("{name} is not used: {error}");
     }
 }
 
-// SAFETY: a DMAR table starts with the common header.
-unsafe impl AcpiTable for Dmar {
-    const SIGNATURE: Signature = Signature::DMAR;
+/// A table of which the `acpi` crate is to see the header only: what it makes of the rest trusts the lengths in it.
+macro_rules! header_of {
+    ($name:ident, $signature:ident) => {
+        #[repr(transparent)]
+        struct $name(SdtHeader);
 
-    fn header(&self) -> &SdtHeader {
-        &self.header
-    }
+        // SAFETY: every table starts with the common header.
+        unsafe impl AcpiTable for $name {
+            const SIGNATURE: Signature = Signature::$signature;
+
+            fn header(&self) -> &SdtHeader {
+                &self.0
+            }
+        }
+    };
 }
+
+header_of!(DmarHeader, DMAR);
+header_of!(IvrsHeader, IVRS);
+header_of!(MadtHeader, MADT);
+header_of!(McfgHeader, MCFG);

@@ -4,7 +4,10 @@ use heapless::Vec as FixedVec;
 
 use weir_iommu::unit::Fault;
 
-use super::UNITS;
+use weir_abi::Error;
+
+use super::{Cover, UNITS, caller_error, unit};
+use crate::faults;
 use crate::object::device;
 
 /// A unit has recorded faults: tells whom they concern.
@@ -13,13 +16,26 @@ pub(crate) fn handle_fault_interrupt() {
     const RECORDS: usize = 256;
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
-        let mut faults: FixedVec<Fault, RECORDS> = FixedVec::new();
+        let mut records: FixedVec<Fault, RECORDS> = FixedVec::new();
         let drained = unit.lock().drain_faults(|fault| {
             // Each record is reported once, so all fit.
-            let _ = faults.push(fault);
+            let _ = records.push(fault);
         });
-        for fault in faults {
+        if drained.is_overflow {
+            faults::count_lost();
+        }
+        for fault in records {
             device::deliver_fault(index, fault, drained.is_overflow);
         }
     }
+}
+
+/// Stops recording the faults of a function, or starts again; they are blocked either way.
+pub(crate) fn mute_faults(cover: &Cover, is_muted: bool) -> Result<(), Error> {
+    let mut unit = unit(cover.unit)?.lock();
+    cover
+        .requesters
+        .iter()
+        .try_for_each(|requester| unit.mute_faults(*requester, is_muted))
+        .map_err(caller_error)
 }

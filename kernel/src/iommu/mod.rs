@@ -25,7 +25,7 @@ use weir_iommu::unit::{self, Capabilities, Mode, Sharing};
 use crate::sync::Lock;
 pub(crate) use cover::{Cover, cover};
 pub(crate) use domain::Domain;
-pub(crate) use fault::handle_fault_interrupt;
+pub(crate) use fault::{handle_fault_interrupt, mute_faults};
 use hardware::{TableFrames, UnitClock, UnitRegisters};
 pub(crate) use interrupt::{allocate_interrupt, allocate_line, free_interrupt};
 pub(crate) use start::{reserved, set_up};

@@ -10,6 +10,7 @@
 //! shares the tables finds them final.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::PhysAddr as CratePhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -68,10 +69,14 @@ impl Access {
         flags
     }
 
-    /// Whether pages above 4 KiB may be used. Registers are mapped page by page, so that each page can be
-    /// redirected in place ([`PageTables::redirect`]).
-    fn allows_large(self) -> bool {
-        self.cache == Cache::WriteBack
+    /// The highest level of leaves. Registers go up to 2 MiB, which can be redirected in place
+    /// ([`PageTables::redirect`]); where a large entry has its memory type, a 4 KiB one has another bit.
+    fn highest_leaf(self) -> u8 {
+        match self.cache {
+            Cache::WriteBack => 2,
+            Cache::Uncached => 1,
+            Cache::WriteCombining => 0,
+        }
     }
 }
 
@@ -86,6 +91,49 @@ pub(crate) struct PageTables {
     tables: u64,
     /// Of a process's tree.
     window: Option<Window>,
+    blank: Option<Blank>,
+}
+
+/// What takes the place of registers: a frame of all ones, and a table whose entries all lead there, which stands in
+/// the tree as often as needed.
+#[derive(Clone, Copy)]
+struct Blank {
+    frame: PhysAddr,
+    table: PhysAddr,
+}
+
+impl Blank {
+    /// What the process writes there lands in the frame, which is its own.
+    const ACCESS: Access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
+
+    fn new() -> Result<Blank, NoFrame> {
+        let frame = ram::allocate(0).ok_or(NoFrame)?;
+        let Some(at) = ram::allocate(0) else {
+            ram::free(frame, 0);
+            return Err(NoFrame);
+        };
+        let blank = Blank { frame, table: at };
+        blank.fill();
+        table(at).iter_mut().for_each(|entry| *entry = blank.entry());
+        Ok(blank)
+    }
+
+    /// Writes the ones.
+    fn fill(self) {
+        let words = self.frame.direct().cast::<AtomicU64>();
+        for at in 0..PAGE_BYTES as usize / size_of::<AtomicU64>() {
+            // SAFETY: a word of a whole frame, which lies in the direct map; the process may write it, too, and so it is
+            // an atomic.
+            unsafe { &*words.add(at) }.store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// The entry of one page.
+    fn entry(self) -> PageTableEntry {
+        let mut entry = PageTableEntry::new();
+        entry.set_addr(CratePhysAddr::new(self.frame.0), Blank::ACCESS.flags(false));
+        entry
+    }
 }
 
 /// The table that the DMA window is found through, the first of the root's.
@@ -123,7 +171,7 @@ fn entry_table(entry: &PageTableEntry) -> Option<PhysAddr> {
 impl PageTables {
     /// An empty tree, of the kernel.
     pub(crate) fn new() -> Result<PageTables, NoFrame> {
-        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0, window: None })
+        Ok(PageTables { root: ram::allocate_zeroed(0).ok_or(NoFrame)?, tables: 0, window: None, blank: None })
     }
 
     /// A tree that shares the kernel's upper half, with a table for the DMA window, which stays as long as the tree.
@@ -156,9 +204,9 @@ impl PageTables {
         self.window.as_ref().map(|window| window.at)
     }
 
-    /// Table pages held, the root included.
+    /// Frames held: tables, the root included, and what takes the place of registers.
     pub(crate) fn frames(&self) -> u64 {
-        self.tables + 1
+        self.tables + 1 + if self.blank.is_some() { 2 } else { 0 }
     }
 
     /// Maps `bytes` from `address` to physical memory from `frame` on, with the largest pages that fit.
@@ -175,7 +223,7 @@ impl PageTables {
         access: Access,
     ) -> Result<(), NoFrame> {
         assert!(index(address, ROOT_LEVEL) != WINDOW_SLOT, "only memory for devices belongs there");
-        let leaves = Leaves { access, largest: if access.allows_large() { 2 } else { 0 } };
+        let leaves = Leaves { access, largest: access.highest_leaf() };
         self.map_run(address, PhysRange::new(frame.0, bytes), leaves, Writer::PLAIN)
     }
 
@@ -252,27 +300,53 @@ impl PageTables {
         Ok(frame)
     }
 
-    /// Leads every 4 KiB page of a mapped range to the one frame `to`. Needs no memory. The CPUs that run this
-    /// tree must be told ([`tlb::shoot_down`]) before the old frames count as out of reach.
-    pub(crate) fn redirect(&mut self, address: u64, bytes: u64, to: PhysAddr, access: Access) {
+    /// Gets ready for [`PageTables::redirect`], which must not depend on free memory.
+    pub(crate) fn prepare_redirect(&mut self) -> Result<(), NoFrame> {
+        if self.blank.is_none() {
+            self.blank = Some(Blank::new()?);
+        }
+        Ok(())
+    }
+
+    /// Makes what takes the place of registers all ones again.
+    pub(crate) fn fill_blank(&self) {
+        self.blank.iter().for_each(|blank| blank.fill());
+    }
+
+    /// Leads every page of a mapped range to a frame of all ones. Needs no memory. The CPUs that run this tree must be
+    /// told ([`tlb::shoot_down`]) before the old frames count as out of reach. Cost: per large page a walk, per other
+    /// page a store.
+    pub(crate) fn redirect(&mut self, address: u64, bytes: u64) {
+        let Some(blank) = self.blank else { return };
+        let leaf = blank.entry();
         let (mut page, end) = (address, address + bytes);
         while page < end {
             let part_end = end.min((page / level_bytes(1) + 1) * level_bytes(1));
-            let mut at = Some(self.root);
-            for level in (1..=ROOT_LEVEL).rev() {
-                at = at.and_then(|at| entry_table(&table(at)[index(page, level)]));
-            }
-            if let Some(at) = at {
-                let mut entry = PageTableEntry::new();
-                entry.set_addr(CratePhysAddr::new(to.0), access.flags(false));
-                let pages = (part_end - page) / PAGE_BYTES;
-                table(at)
-                    .iter_mut()
-                    .skip(index(page, 0))
-                    .take(pages as usize)
-                    .for_each(|e| *e = entry.clone());
+            let directory = (2..=ROOT_LEVEL)
+                .rev()
+                .try_fold(self.root, |at, level| entry_table(&table(at)[index(page, level)]));
+            if let Some(entry) = directory.map(|at| &mut table(at)[index(page, 1)]) {
+                match entry_table(entry) {
+                    Some(pages) => {
+                        let (first, count) = (index(page, 0), (part_end - page) / PAGE_BYTES);
+                        let pages = table(pages).iter_mut().skip(first).take(count as usize);
+                        pages.for_each(|entry| *entry = leaf.clone());
+                    }
+                    // A leaf, all of which is in the range: mappings are redirected whole.
+                    None => entry.set_addr(CratePhysAddr::new(blank.table.0), table_flags()),
+                }
             }
             page = part_end;
+        }
+    }
+
+    /// Leads one mapped 4 KiB page elsewhere. Needs no memory. Whoever translates it must forget it.
+    pub(crate) fn point(&mut self, page: u64, to: PhysAddr, access: Access) {
+        let pages = (1..=ROOT_LEVEL)
+            .rev()
+            .try_fold(self.root, |at, level| entry_table(&table(at)[index(page, level)]));
+        if let Some(at) = pages {
+            table(at)[index(page, 0)].set_addr(CratePhysAddr::new(to.0), access.flags(false));
         }
     }
 
@@ -294,7 +368,7 @@ impl PageTables {
             let next = (address / size + 1) * size;
             let slot = index(address, level);
             let writer = self.writer_for(address);
-            match entry_table(&table(at)[slot]).filter(|_| level > 0) {
+            match entry_table(&table(at)[slot]).filter(|child| level > 0 && !self.is_blank(*child)) {
                 Some(child) => {
                     self.remove_in(child, level - 1, address..next.min(range.end), removed);
                     let is_empty = table(child).iter().all(PageTableEntry::is_unused);
@@ -307,6 +381,11 @@ impl PageTables {
             }
             address = next;
         }
+    }
+
+    /// Whether a table is the one that stands in the tree as often as needed, and is not of the tree's own.
+    fn is_blank(&self, at: PhysAddr) -> bool {
+        self.blank.is_some_and(|blank| blank.table == at)
     }
 
     fn writer_for(&self, address: u64) -> Writer {
@@ -341,6 +420,9 @@ impl PageTables {
         let lower = 256 * level_bytes(ROOT_LEVEL);
         self.remove(0, lower).free();
         ram::free(self.root, 0);
+        for frame in self.blank.into_iter().flat_map(|blank| [blank.frame, blank.table]) {
+            ram::free(frame, 0);
+        }
     }
 }
 

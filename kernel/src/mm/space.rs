@@ -3,12 +3,14 @@
 //! **Invariant: a range is in the book, in the CPU's tables and (if for DMA) in the devices' tables, or in none
 //! of them**; and memory is given back only after both have forgotten it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use weir_abi::layout::{HUGE_PAGE_BYTES, KERNEL_PAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 use weir_abi::{Error, call};
 use weir_kernel::refs::Ref;
 use weir_kernel::regions::{AREAS, DMA_WINDOW, PRIVATE, REGISTERS, Regions};
 
-use super::address::{Direct, PhysAddr};
+use super::address::PhysAddr;
 use super::device_root;
 use super::memory::Memory;
 use super::paging::{Access, Cache, NoFrame, PageTables};
@@ -40,8 +42,6 @@ pub(crate) struct Space {
     page: PhysAddr,
     /// What the process's devices reach: the regions of the DMA window. Made with the first device.
     pub(super) domain: Option<Domain>,
-    /// What takes the place of the registers of a device that is taken away: all ones.
-    poison: Option<PhysAddr>,
     /// It has a device that nothing confines.
     is_unconfined: bool,
     /// A unit did not confirm that a device was cut off: the frames mapped for DMA are never given back.
@@ -95,7 +95,6 @@ impl Space {
             regions: Regions::new(AREAS, limit),
             page,
             domain: None,
-            poison: None,
             is_unconfined: false,
             is_quarantined: false,
         };
@@ -119,9 +118,9 @@ impl Space {
         self.page
     }
 
-    /// Frames it takes itself: page tables, the kernel page, the poison page.
+    /// Frames it takes itself: page tables, the kernel page.
     pub(crate) fn own_frames(&self) -> u64 {
-        self.tables.frames() + (1 << kernel_page::ORDER) + u64::from(self.poison.is_some())
+        self.tables.frames() + (1 << kernel_page::ORDER)
     }
 
     /// How many mappings it has.
@@ -172,6 +171,7 @@ impl Space {
         let confirm = || domain.map_or(Ok(()), |domain| forget(domain, address, bytes));
         self.tables.remove(address, bytes).flush(active, confirm).inspect_err(|error| {
             log::error!("{bytes} bytes at {address:#x} are in quarantine: {error}");
+            quarantine(bytes);
             core::mem::forget(mapping);
         })
     }
@@ -277,9 +277,9 @@ impl Space {
     ) -> Result<u64, Error> {
         let access = Access { write: true, execute: false, user: true, cache };
         // Taken now: taking the device away must not depend on free memory.
-        self.prepare_poison()?;
-        let address =
-            self.regions.insert_anywhere(REGISTERS, bytes, PAGE_BYTES, Mapping::Registers { device })?;
+        self.tables.prepare_redirect()?;
+        let align = if bytes < LARGE_PAGE_BYTES { PAGE_BYTES } else { LARGE_PAGE_BYTES };
+        let address = self.regions.insert_anywhere(REGISTERS, bytes, align, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
             self.take_back(address, active, Domain::take_back)?;
             return Err(error.into());
@@ -297,29 +297,19 @@ impl Space {
     /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
-        let Some(frame) = self.poison else { return };
-        let access = Access { write: true, execute: false, user: true, cache: Cache::WriteBack };
+        // Again, since the process may have written to what it saw when it lost another device.
+        self.tables.fill_blank();
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
         loop {
             let rest = from..REGISTERS.end;
             let range = self.regions.iter_in(rest).find(|r| is_its(r.value())).map(|r| r.range());
             let Some(range) = range else { break };
-            self.tables.redirect(range.start, range.end - range.start, frame, access);
+            self.tables.redirect(range.start, range.end - range.start);
             self.regions.replace(range.start, Mapping::Poison);
             from = range.end;
         }
         tlb::shoot_down(active);
-    }
-
-    fn prepare_poison(&mut self) -> Result<(), Error> {
-        if self.poison.is_none() {
-            let frame = ram::allocate(0).ok_or(Error::NoMemory)?;
-            // SAFETY: the frame is ours alone and lies in the direct map.
-            unsafe { core::ptr::write_bytes(frame.direct(), 0xff, PAGE_BYTES as usize) };
-            self.poison = Some(frame);
-        }
-        Ok(())
     }
 
     /// Frees everything. No CPU has the tables loaded.
@@ -334,12 +324,20 @@ impl Space {
         while let Some(region) = self.regions.pop_first() {
             if self.is_quarantined && DMA_WINDOW.contains(&region.range().start) {
                 log::error!("{} bytes at {:#x} are in quarantine", region.bytes(), region.range().start);
+                quarantine(region.bytes());
                 core::mem::forget(region);
             }
         }
-        if let Some(frame) = self.poison {
-            ram::free(frame, 0);
-        }
         ram::free(self.page, kernel_page::ORDER);
     }
+}
+static QUARANTINED: AtomicU64 = AtomicU64::new(0);
+
+fn quarantine(bytes: u64) {
+    QUARANTINED.fetch_add(bytes / PAGE_BYTES, Ordering::Relaxed);
+}
+
+/// Frames that are out of use for ever.
+pub(crate) fn quarantined_frames() -> u64 {
+    QUARANTINED.load(Ordering::Relaxed)
 }

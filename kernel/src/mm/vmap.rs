@@ -71,7 +71,7 @@ pub(crate) fn with_registers<T>(address: PhysAddr, access: impl FnOnce(*mut u8) 
         let area = guard.as_mut().expect("vmap is set up");
         let first = area.windows.expect("windows are made where functions can come later");
         let window = first + u64::from(local().index) * PAGE_BYTES;
-        area.tables.redirect(window, PAGE_BYTES, PhysAddr(address.0 - offset), Access::KERNEL_REGISTERS);
+        area.tables.point(window, PhysAddr(address.0 - offset), Access::KERNEL_REGISTERS);
         window
     };
     // Only this CPU ever translates it, and the kernel is not interrupted.

@@ -3,15 +3,15 @@
 //! **Invariant: a function masters the bus only while it has an owner, and then reaches only what its owner
 //! mapped for DMA** (unless the supervisor asked for an unconfined grant, which is said everywhere).
 //!
-//! Reading order: here (the list) · [`grant`] (giving and taking) · [`view`] (using) · [`message`] (interrupts) ·
-//! [`fault`] (blocked accesses).
+//! Reading order: here (the list) · [`grant`] (giving and taking) · [`reset`] (between owners) · [`view`] (using) ·
+//! [`message`] (interrupts) · [`fault`] (blocked accesses) · [`storm`] (too many of either).
 
 mod fault;
 mod grant;
 mod message;
+mod reset;
+mod storm;
 mod view;
-
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
@@ -25,9 +25,12 @@ use super::event::Event;
 use super::process::Process;
 use crate::iommu::{self, Cover};
 use crate::pci::{self, pci};
+use crate::sched;
 use crate::sync::Lock;
 pub(crate) use fault::deliver as deliver_fault;
 use message::{Bound, Registers};
+use reset::Condition;
+use storm::Oversight;
 
 /// A function and who owns it. A function that comes later is another device, even where it comes to the same place.
 pub(crate) struct Device {
@@ -35,13 +38,10 @@ pub(crate) struct Device {
     /// How it is confined, or why it may be granted unconfined at most.
     cover: Result<Cover, Refusal>,
     msix: Option<MsixTable<Registers>>,
-    /// Blocked accesses so far.
-    faults: AtomicU64,
-    /// Held while the function changes hands, reset included; never by who only uses it.
-    change: Lock<()>,
+    /// Held while the function changes hands; never by who only uses it.
+    change: Lock<Condition>,
     owner: Lock<Option<Owner>>,
-    /// It left the machine: it has no owner and never gets one. Set under `change`.
-    is_gone: AtomicBool,
+    oversight: Lock<Oversight>,
 }
 
 /// The current grant.
@@ -58,6 +58,18 @@ struct Owner {
     last_fault: Option<FaultRecord>,
     /// Faults of this grant that were written to the log.
     faults_logged: u32,
+    /// The owner asked for a reset, which is under way.
+    is_resetting: bool,
+}
+
+impl Owner {
+    /// Tells the owner that something happened.
+    fn tell(&self) {
+        if let Some(event) = &self.watcher {
+            // An owner that is ending needs no telling.
+            let _ = event.signal();
+        }
+    }
 }
 
 /// A handle's view of a device: the supervisor's, or that of one grant.
@@ -89,10 +101,9 @@ fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Err
         cover: iommu::cover(&function),
         function,
         msix,
-        faults: AtomicU64::new(0),
-        change: Lock::new(()),
+        change: Lock::new(Condition::Used),
         owner: Lock::new(None),
-        is_gone: AtomicBool::new(false),
+        oversight: Lock::new(Oversight::new()),
     };
     let device = Some(Ref::try_new(device).ok_or(Error::NoMemory)?);
     let mut devices = DEVICES.lock();
@@ -153,11 +164,22 @@ pub(crate) fn owned_by(process: &Process) -> u32 {
 pub(crate) fn revoke_all(process: &Ref<Process>) {
     for device in devices() {
         // An assignment under way ends first; then it is seen here, or has seen that the process has ended.
-        let _change = device.change.lock();
+        let mut condition = device.change.lock();
         if device.is_owned_by(process) {
             // It is owned: just seen.
-            let _ = device.take_away();
+            let _ = device.take_away(&mut condition);
         }
+    }
+}
+
+/// Does what has become due: resets that go on, storms whose window is over.
+pub(crate) fn work() {
+    let due = devices().flat_map(|device| {
+        let reset = device.advance(&mut device.change.lock());
+        reset.into_iter().chain(device.end_storms())
+    });
+    if let Some(due_ns) = due.min() {
+        sched::set_alarm(due_ns);
     }
 }
 
@@ -170,6 +192,11 @@ impl Device {
         pci::number(self.function.address)
     }
 
+    /// Whether it left the machine.
+    fn is_gone(&self) -> bool {
+        matches!(*self.change.lock(), Condition::Gone)
+    }
+
     /// Its place among the machine's functions.
     fn index(&self, inventory: &Inventory) -> Result<usize, Error> {
         inventory.find(self.function.address).ok_or(Error::Gone)
@@ -178,9 +205,10 @@ impl Device {
     /// Says whether it had an owner.
     fn leave(&self) -> bool {
         let had_owner = {
-            let _change = self.change.lock();
-            self.is_gone.store(true, Ordering::Relaxed);
-            self.take_away().is_ok()
+            let mut condition = self.change.lock();
+            // A reset under way is of no more interest.
+            *condition = Condition::Gone;
+            self.take_away(&mut condition).is_ok()
         };
         let mut devices = DEVICES.lock();
         let is_it =

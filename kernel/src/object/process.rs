@@ -61,6 +61,16 @@ struct Population {
     watcher: RefCell<Option<Ref<Event>>>,
 }
 
+/// Devices announced and not accepted yet.
+struct Arrivals {
+    /// Oldest first.
+    devices: heapless::Deque<Handle, ARRIVALS>,
+    event: Option<Ref<Event>>,
+}
+
+/// Most devices that wait to be accepted; a later one is the owner's all the same, but not announced.
+const ARRIVALS: usize = 16;
+
 /// A process.
 pub(crate) struct Process {
     /// Its number.
@@ -86,6 +96,7 @@ pub(crate) struct Process {
     pub(crate) event_slots: [AtomicBool; MAX_EVENTS],
     /// Thread slots taken.
     thread_slots: [AtomicBool; MAX_THREADS],
+    arrivals: Lock<Arrivals>,
     population: Guarded<Population>,
 }
 
@@ -117,6 +128,7 @@ impl Process {
             handles: Lock::new(HandleTable::new(quota.handles)),
             event_slots: [const { AtomicBool::new(false) }; MAX_EVENTS],
             thread_slots: [const { AtomicBool::new(false) }; MAX_THREADS],
+            arrivals: Lock::new(Arrivals { devices: heapless::Deque::new(), event: None }),
             population: Guarded::new(Population {
                 life: Cell::new(Life::Running),
                 threads: RefCell::new([const { None }; MAX_THREADS]),
@@ -235,6 +247,35 @@ impl Process {
             return Err(Error::Gone);
         }
         handles.insert(object, rights)
+    }
+
+    /// Tells this process of a device that it has been given.
+    pub(crate) fn announce(&self, device: Handle) {
+        let mut arrivals = self.arrivals.lock();
+        if arrivals.devices.push_back(device).is_err() {
+            log::warn!("{}: too many devices at once to be told of each", self.name());
+        }
+        if let Some(event) = &arrivals.event {
+            // A process that is ending needs no telling.
+            let _ = event.signal();
+        }
+    }
+
+    /// The oldest device announced that is not accepted yet; `event` hears of every one announced from now on.
+    pub(crate) fn accept(&self, event: Ref<Event>) -> Result<Handle, Error> {
+        let (device, old) = {
+            let mut arrivals = self.arrivals.lock();
+            (arrivals.devices.pop_front(), arrivals.event.replace(event))
+        };
+        drop(old);
+        device.ok_or(Error::NotFound)
+    }
+
+    /// Counts faults that came too fast in the ring, where it can still be seen.
+    pub(crate) fn count_muted(&self) {
+        if self.is_running(&SCHED.lock()) {
+            self.page().faults.muted.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Maps memory into this process.
@@ -375,6 +416,9 @@ pub(crate) fn end_thread(thread: &Thread) {
 /// Releases everything a process held. No thread of it is on a CPU, and none will be.
 pub(crate) fn tear_down(process: &Ref<Process>) {
     device::revoke_all(process);
+    // The event holds the process.
+    let arrivals = process.arrivals.lock().event.take();
+    drop(arrivals);
     for (total, now) in process.final_entries.iter().zip(process.entries()) {
         total.store(now, Ordering::Relaxed);
     }

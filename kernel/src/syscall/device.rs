@@ -32,6 +32,25 @@ pub(super) fn revoke(call: &Call<'_>) -> Result {
     Ok(().into())
 }
 
+pub(super) fn prepare(call: &Call<'_>) -> Result {
+    let device: DeviceRef = call.object(0, Rights::MANAGE)?;
+    Ok(u64::from(device.prepare()?).into())
+}
+
+pub(super) fn accept(call: &Call<'_>) -> Result {
+    let event: Ref<Event> = call.object(0, Rights::WRITE)?;
+    if !event.process.is_same(call.process()) {
+        return Err(Error::BadArgument);
+    }
+    Ok(call.process().accept(event)?.into())
+}
+
+pub(super) fn policy(call: &Call<'_>) -> Result {
+    let device: DeviceRef = call.object(0, Rights::MANAGE)?;
+    device.set_policy(user::read(call.number(1))?)?;
+    Ok(().into())
+}
+
 pub(super) fn info(call: &Call<'_>) -> Result {
     let device: DeviceRef = call.object(0, Rights::READ)?;
     user::write(call.number(1), &device.info()?)?;
@@ -56,7 +75,10 @@ pub(super) fn control(call: &Call<'_>) -> Result {
 }
 
 pub(super) fn watch(call: &Call<'_>) -> Result {
-    let device: DeviceRef = call.object(0, Rights::USE)?;
+    let device: DeviceRef = match call.object(0, Rights::USE) {
+        Err(Error::NoRight) => call.object(0, Rights::MANAGE)?,
+        used => used?,
+    };
     device.watch(call.optional::<Ref<Event>>(1, Rights::WRITE)?)?;
     Ok(().into())
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Call, Result};
 use crate::arch::time;
-use crate::mm::space::Space;
+use crate::mm::space::{self, Space};
 use crate::mm::{heap, ram, user};
 use crate::object::Object;
 use crate::object::{device, process};
@@ -69,6 +69,8 @@ fn system() -> SystemInfo {
         now_ns: time::now_ns(),
         boot_ns: boot::boot_ns(),
         faults: faults::count(),
+        faults_lost: faults::lost(),
+        frames_quarantined: space::quarantined_frames(),
         devices: device::count() as u32,
         processes: process::count() as u32,
     }

@@ -157,6 +157,9 @@ fn perform(number: u64, call: &Call<'_>) -> Result {
         call::CONSOLE_WATCH => console::watch(call),
         call::MEMORY_IO_ADDRESS => memory::io_address(call),
         call::POWER_OFF => console::power_off(call),
+        call::DEVICE_PREPARE => device::prepare(call),
+        call::DEVICE_ACCEPT => device::accept(call),
+        call::DEVICE_POLICY => device::policy(call),
         _ => Err(Error::BadCall),
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
 use weir_abi::choice::IommuChoice;
+use weir_abi::device::DevicePolicy;
 use weir_abi::info::{NAME_BYTES, Quota};
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
@@ -118,9 +119,30 @@ fn devices(app: &file::App, earlier: &[App]) -> Result<Vec<DeviceGrant>, Wrong> 
             let owner = owner.map_or(app.name.get_ref(), |app| &app.name);
             return Err((device.name.span(), format!("this device already belongs to {owner}")));
         }
-        grants.push(DeviceGrant { name: grant_name(&device.name)?, select, optional: device.optional });
+        let (name, policy) = (grant_name(&device.name)?, policy(device)?);
+        grants.push(DeviceGrant { name, select, optional: device.optional, policy });
     }
     Ok(grants)
+}
+
+fn policy(device: &file::Device) -> Result<DevicePolicy, Wrong> {
+    let budget = |given: &Option<Spanned<u32>>, default| match given {
+        None => Ok(default),
+        Some(number) if *number.get_ref() == 0 => {
+            Err((number.span(), "a budget is at least 1 per 100 ms".to_owned()))
+        }
+        Some(number) => Ok(*number.get_ref()),
+    };
+    let flags = match device.on_storm {
+        file::StormWord::Revoke => DevicePolicy::REVOKE_ON_STORM,
+        file::StormWord::Mute => 0,
+    };
+    Ok(DevicePolicy {
+        fault_budget: budget(&device.fault_budget, DevicePolicy::DEFAULT.fault_budget)?,
+        interrupt_budget: budget(&device.interrupt_budget, DevicePolicy::DEFAULT.interrupt_budget)?,
+        flags,
+        ..DevicePolicy::DEFAULT
+    })
 }
 
 /// The first selector that another one may turn out to mean the same device as; only a machine can tell.

@@ -46,6 +46,21 @@ pub(super) struct Device {
     pub(super) index: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) optional: bool,
+    pub(super) fault_budget: Option<Spanned<u32>>,
+    pub(super) interrupt_budget: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) on_storm: StormWord,
+}
+
+/// What becomes of a device that faults without end.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StormWord {
+    /// It is taken from its owner.
+    #[default]
+    Revoke,
+    /// It stays; most faults are not recorded.
+    Mute,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

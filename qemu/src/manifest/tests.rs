@@ -1,5 +1,6 @@
 use super::check;
 use weir_abi::choice::IommuChoice;
+use weir_abi::device::DevicePolicy;
 use weir_abi::manifest::{DeviceSelect, Manifest, Restart, WhenDone};
 
 const GOOD: &str = r#"
@@ -102,6 +103,11 @@ fn devices_are_checked() {
         ("[[app.device]]\nname = \"n\"\naddress = \"00:20.0\"", "6: an address looks like"),
         ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:20.0\"", "6: an address looks like"),
         ("[[app.device]]\nname = \"stats\"\nid = \"1af4:1041\"", "5: the name stats is taken"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\nfault_budget = 0", "7: a budget is at least 1"),
+        (
+            "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\non_storm = \"pray\"",
+            "7: unknown variant `pray`",
+        ),
         ("[[app.device]]\nname = \"core0\"\nid = \"1af4:1041\"", "5: the name core0 is taken"),
         (
             "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"",
@@ -116,6 +122,18 @@ fn devices_are_checked() {
         let complaint = complaint(&with_devices(devices));
         assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
     }
+}
+
+#[test]
+fn a_device_has_a_policy() {
+    let policy = |words: &str| {
+        let text = with_devices(&format!("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n{words}"));
+        check(&text, 2).unwrap().manifest.apps[0].devices[0].policy
+    };
+    assert_eq!(policy(""), DevicePolicy::DEFAULT);
+    let words = "fault_budget = 7\ninterrupt_budget = 8\non_storm = \"mute\"";
+    let expected = DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: 0, reserved: 0 };
+    assert_eq!(policy(words), expected);
 }
 
 #[test]

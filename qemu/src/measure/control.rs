@@ -1,26 +1,26 @@
 //! `weir measure control`: what mapping, granting, revoking, interrupts and faults cost.
 //!
 //! The application `control` boots in the supervisor's place and reports the ticks of every single operation. It runs
-//! twice: once where QEMU makes each instruction a tick, once where ticks are time. **Invariant: a row has both, from
-//! the same number of samples, or there is no table.**
+//! twice: once where QEMU makes each instruction a tick, once where ticks are time. **Invariant: a row has both, or
+//! there is no table.**
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::percentiles::Percentiles;
 use crate::guest::{Guest, Setup};
+use crate::machine::Machine;
 use crate::progress::Step;
 use crate::system::System;
-use crate::tools::{self, Series};
 use crate::vm::Outcome;
 
 /// The operations, in the order of the table: the guest's name and ours.
-const ROWS: [(&str, &str); 22] = [
+const ROWS: [(&str, &str); 24] = [
     ("map_4k", "map 4 KiB"),
     ("map_2m", "map 2 MiB"),
     ("map_64m", "map 64 MiB"),
@@ -29,32 +29,48 @@ const ROWS: [(&str, &str); 22] = [
     ("unmap_64m", "unmap 64 MiB"),
     ("grant_1", "grant, no reset, 1 mapping"),
     ("grant_1000", "grant, no reset, 1,000 mappings"),
-    ("grant_flr_1", "grant, reset, 1 mapping"),
-    ("grant_flr_1000", "grant, reset, 1,000 mappings"),
+    ("grant_flr_1", "grant, after a reset, 1 mapping"),
+    ("grant_flr_1000", "grant, after a reset, 1,000 mappings"),
     ("revoke_steps_1_to_6_1", "revoke, steps 1-6, 1 mapping"),
     ("revoke_steps_1_to_6_1000", "revoke, steps 1-6, 1,000 mappings"),
     ("revoke_steps_1_to_6_flr_1", "revoke, steps 1-6, before a reset, 1 mapping"),
     ("revoke_steps_1_to_6_flr_1000", "revoke, steps 1-6, before a reset, 1,000 mappings"),
+    ("revoke_steps_1_to_6_large", "revoke, steps 1-6, 64 MiB of registers"),
     ("revoke_1", "revoke, the call, no reset, 1 mapping"),
     ("revoke_1000", "revoke, the call, no reset, 1,000 mappings"),
-    ("revoke_flr_1", "revoke, the call, reset, 1 mapping"),
-    ("revoke_flr_1000", "revoke, the call, reset, 1,000 mappings"),
+    ("revoke_flr_1", "revoke, the call, reset begun, 1 mapping"),
+    ("revoke_flr_1000", "revoke, the call, reset begun, 1,000 mappings"),
+    ("revoke_large", "revoke, the call, 64 MiB of registers"),
     ("interrupt_to_poll", "interrupt to an owner that polls"),
     ("interrupt_to_wake", "interrupt to an owner that sleeps"),
     ("fault_to_poll", "blocked access to an owner that polls"),
     ("fault_to_wake", "blocked access to an owner that sleeps"),
 ];
 
-/// Samples of each operation: of a figure to keep, and of a look.
-const SAMPLES: usize = 1000;
-const QUICK_SAMPLES: usize = 3;
+/// How often each operation is performed.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    samples: usize,
+    /// Of operations with a reset, where a tick is an instruction: while the kernel waits 100 ms it executes as many
+    /// million.
+    counted_resets: usize,
+    /// The same where ticks are time.
+    timed_resets: usize,
+}
+
+impl Effort {
+    const FULL: Effort = Effort { samples: 1000, counted_resets: 5, timed_resets: 200 };
+    const QUICK: Effort = Effort { samples: 5, counted_resets: 1, timed_resets: 3 };
+}
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_secs(1800);
 /// What the guest grants and revokes.
-const DEVICES: [&str; 6] = [
+const DEVICES: [&str; 8] = [
     "-device",
     // Without a reset, on the root bus; it reaches every address.
     "edu,addr=0x10,dma_mask=0xffffffffffffffff",
+    "-device",
+    "pci-testdev,addr=0x11,membar=64M",
     "-device",
     "pcie-root-port,id=resettable,bus=pcie.0,chassis=20,slot=20",
     "-device",
@@ -69,6 +85,8 @@ pub struct Row {
     /// The same in words.
     #[serde(skip)]
     pub words: &'static str,
+    /// How often it was performed: counting instructions, taking the time.
+    pub samples: [usize; 2],
     /// Instructions, kernel and application.
     pub instructions: Percentiles,
     /// Nanoseconds.
@@ -84,8 +102,6 @@ pub struct Control {
     pub iommu: String,
     /// QEMU's version.
     pub qemu: String,
-    /// How often each operation was performed, in each of the two runs.
-    pub samples: usize,
     /// Its rows.
     pub rows: Vec<Row>,
 }
@@ -95,10 +111,10 @@ pub struct Control {
 /// # Errors
 /// Something does not build or start, or the guest did not do what was to be measured.
 pub fn run(machines: &[String], is_quick: bool, json: Option<File>) -> Result<ExitCode> {
-    let samples = if is_quick { QUICK_SAMPLES } else { SAMPLES };
+    let effort = if is_quick { Effort::QUICK } else { Effort::FULL };
     let mut tables = Vec::new();
     for machine in machines {
-        let table = measure(machine, samples)?;
+        let table = measure(machine, effort)?;
         println!("{}", table.render());
         tables.push(table);
     }
@@ -109,27 +125,43 @@ pub fn run(machines: &[String], is_quick: bool, json: Option<File>) -> Result<Ex
 }
 
 /// Measures on the machine `name`.
-///
-/// # Errors
-/// As [`run`].
-pub fn measure(name: &str, samples: usize) -> Result<Control> {
-    let files = [("samples", samples.to_string().into_bytes())];
-    let system = System::alone(&format!("control-{samples}"), "control", &files)?;
-    let counted = Measured::take("counting instructions", setup(name).counting_instructions(), &system)?;
-    ensure!(counted.counts_instructions(), "this QEMU does not make an instruction a tick");
+fn measure(name: &str, effort: Effort) -> Result<Control> {
+    let counted = count_on(name, effort.samples, effort.counted_resets)?;
+    let system = build(effort.samples, effort.timed_resets)?;
     let timed = Measured::take("taking the time", setup(name), &system)?;
     let rows = ROWS.iter().map(|(operation, words)| {
-        let instructions = counted.percentiles(operation, samples)?;
-        let ns = timed.percentiles_ns(operation, samples)?;
-        Ok(Row { operation, words, instructions, ns })
+        let instructions = counted.percentiles(operation)?;
+        let ns = timed.percentiles_ns(operation)?;
+        let samples = [counted.samples(operation), timed.samples(operation)];
+        Ok(Row { operation, words, samples, instructions, ns })
     });
     Ok(Control {
         machine: name.into(),
         iommu: timed.iommu.clone(),
-        qemu: tools::qemu(Series::Any)?.version.to_string(),
-        samples,
+        qemu: Machine::named(name)?.qemu()?.version.to_string(),
         rows: rows.collect::<Result<_>>()?,
     })
+}
+
+/// Counts instructions only, on the machine `name`: what each operation took, by the guest's name for it.
+///
+/// # Errors
+/// As [`run`].
+pub fn count(name: &str, samples: usize) -> Result<Vec<(&'static str, Percentiles)>> {
+    let counted = count_on(name, samples, 1)?;
+    ROWS.iter().map(|(operation, _)| Ok((*operation, counted.percentiles(operation)?))).collect()
+}
+
+fn count_on(name: &str, samples: usize, resets: usize) -> Result<Measured> {
+    let system = build(samples, resets)?;
+    let counted = Measured::take("counting instructions", setup(name).counting_instructions(), &system)?;
+    ensure!(counted.counts_instructions(), "this QEMU does not make an instruction a tick");
+    Ok(counted)
+}
+
+fn build(samples: usize, resets: usize) -> Result<System> {
+    let files = [("samples", samples.to_string().into_bytes()), ("resets", resets.to_string().into_bytes())];
+    System::alone(&format!("control-{samples}-{resets}"), "control", &files)
 }
 
 /// One CPU, so that nobody else's instructions are counted.
@@ -165,18 +197,19 @@ impl Measured {
         self.one("million_instructions").is_ok_and(|ticks| (1_000_000..1_000_100).contains(&ticks))
     }
 
-    fn percentiles(&self, name: &str, samples: usize) -> Result<Percentiles> {
-        let ticks = self.ticks.get(name).cloned().unwrap_or_default();
-        if ticks.len() != samples {
-            bail!("{} samples of {name} instead of {samples}", ticks.len());
-        }
-        Percentiles::of(ticks).context("one sample at least")
+    fn samples(&self, name: &str) -> usize {
+        self.ticks.get(name).map_or(0, Vec::len)
     }
 
-    fn percentiles_ns(&self, name: &str, samples: usize) -> Result<Percentiles> {
+    fn percentiles(&self, name: &str) -> Result<Percentiles> {
+        let ticks = self.ticks.get(name).cloned().unwrap_or_default();
+        Percentiles::of(ticks).with_context(|| format!("the guest did not say {name}"))
+    }
+
+    fn percentiles_ns(&self, name: &str) -> Result<Percentiles> {
         let hz = u128::from(self.one("tsc_hz")?.max(1));
         let ns = |ticks: u64| u64::try_from(u128::from(ticks) * 1_000_000_000 / hz).unwrap_or(u64::MAX);
-        let Percentiles { p50, p99, max } = self.percentiles(name, samples)?;
+        let Percentiles { p50, p99, max } = self.percentiles(name)?;
         Ok(Percentiles { p50: ns(p50), p99: ns(p99), max: ns(max) })
     }
 }
@@ -189,16 +222,27 @@ impl Control {
     /// The table as people read it.
     #[must_use]
     pub fn render(&self) -> String {
-        let Control { machine, iommu, qemu, samples, rows } = self;
+        let Control { machine, iommu, qemu, rows } = self;
         let mut text = format!(
-            "{machine}, IOMMU {iommu}, 1 CPU, QEMU {qemu} TCG, {samples} samples of each\n\
-             {:50}  {:^32}  {:^29}\n{:50}  {:>10} {:>10} {:>10}  {:>9} {:>9} {:>9}\n",
-            "", "instructions", "microseconds", "operation", "p50", "p99", "max", "p50", "p99", "max"
+            "{machine}, IOMMU {iommu}, 1 CPU, QEMU {qemu} TCG\n\
+             {:50}  {:^44}  {:^43}\n{:50}  {:>8} {:>11} {:>11} {:>11}  {:>7} {:>11} {:>11} {:>11}\n",
+            "",
+            "instructions",
+            "microseconds",
+            "operation",
+            "samples",
+            "p50",
+            "p99",
+            "max",
+            "samples",
+            "p50",
+            "p99",
+            "max"
         );
-        for Row { words, instructions: i, ns, .. } in rows {
+        for Row { words, samples: [counted, timed], instructions: i, ns, .. } in rows {
             let us = |ns: u64| format!("{}.{}", ns / 1000, ns % 1000 / 100);
             text += &format!(
-                "{words:50}  {:>10} {:>10} {:>10}  {:>9} {:>9} {:>9}\n",
+                "{words:50}  {counted:>8} {:>11} {:>11} {:>11}  {timed:>7} {:>11} {:>11} {:>11}\n",
                 i.p50,
                 i.p99,
                 i.max,

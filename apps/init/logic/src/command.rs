@@ -23,6 +23,13 @@ pub enum Command {
     Kill(String),
     /// Takes a device, by its address, away from its owner.
     Revoke(String),
+    /// Takes a device from whoever has it and gives it to a running application.
+    HandOver {
+        /// Its address.
+        device: String,
+        /// Who gets it.
+        app: String,
+    },
     /// Hot-plug slots.
     Slots,
     /// Asks something of the slot with this number.
@@ -68,7 +75,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 19] = [
+pub const HELP: [(&str, &str); 20] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -77,6 +84,7 @@ pub const HELP: [(&str, &str); 19] = [
     ("restart APP", "end an application and start it again"),
     ("kill APP", "end an application; its policy says what follows"),
     ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
+    ("handover DEVICE APP", "give a device to a running application"),
     ("slots", "hot-plug slots"),
     ("eject SLOT", "take a slot's device from its owners and switch the slot off"),
     ("cut SLOT", "switch a slot off under its device's owners, as if it were pulled out"),
@@ -118,6 +126,12 @@ impl Command {
             "restart" => one("restart APP").map(Command::Restart),
             "kill" => one("kill APP").map(Command::Kill),
             "revoke" => one("revoke DEVICE").map(Command::Revoke),
+            "handover" => match (first, second, words.next()) {
+                (Some(device), Some(app), None) => {
+                    Ok(Command::HandOver { device: device.into(), app: app.into() })
+                }
+                _ => Err(usage("handover DEVICE APP")),
+            },
             "slots" => plain(Command::Slots, "slots"),
             "eject" => slot(first, second, SlotAction::Eject, "eject SLOT"),
             "cut" => slot(first, second, SlotAction::Cut, "cut SLOT"),
@@ -175,6 +189,8 @@ mod tests {
         assert_eq!(Command::parse("trace"), Ok(Command::Trace(None)));
         assert_eq!(Command::parse("grants"), Ok(Command::Grants(None)));
         assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
+        let hand_over = Command::HandOver { device: "01:00.0".into(), app: "echo".into() };
+        assert_eq!(Command::parse("handover 01:00.0 echo"), Ok(hand_over));
         assert_eq!(Command::parse("cut 7"), Ok(Command::Slot(7, SlotAction::Cut)));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
@@ -186,6 +202,8 @@ mod tests {
         assert_eq!(text("PS"), "unknown command `PS`; try `help`");
         assert_eq!(text("kill"), "usage: kill APP");
         assert_eq!(text("kill a b"), "usage: kill APP");
+        assert_eq!(text("handover 01:00.0"), "usage: handover DEVICE APP");
+        assert_eq!(text("handover a b c"), "usage: handover DEVICE APP");
         assert_eq!(text("log many"), "usage: log [LINES]");
         assert_eq!(text("trace -1"), "usage: trace [CPU]");
         assert_eq!(text("eject"), "usage: eject SLOT");

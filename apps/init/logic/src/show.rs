@@ -5,11 +5,11 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use weir_abi::Rights;
-use weir_abi::device::{DeviceInfo, PciAddress};
+use weir_abi::device::{DeviceInfo, DevicePolicy, PciAddress};
 use weir_abi::handle::ObjectKind;
 use weir_abi::info::{
     CpuInfo, FaultInfo, GrantInfo, ProcessInfo, SLOT_COMING, SLOT_EMPTY, SLOT_GOING, SLOT_LEAVING, SLOT_OFF,
-    SLOT_ON, SlotInfo, TraceInfo, TraceKind,
+    SLOT_ON, SlotInfo, SystemInfo, TraceInfo, TraceKind,
 };
 
 use crate::report::AppStatus;
@@ -65,7 +65,10 @@ pub fn devices(devices: &[DeviceInfo], owner: impl Fn(u32) -> String) -> String 
         ("IOMMU", Left),
         ("RESET", Left),
         ("OWNER", Left),
+        ("STATE", Left),
         ("FAULTS", Right),
+        ("STORMS", Right),
+        ("POLICY", Left),
     ]);
     for info in devices {
         let flag = |bit, text| if info.flags & bit != 0 { text } else { "-" };
@@ -78,10 +81,41 @@ pub fn devices(devices: &[DeviceInfo], owner: impl Fn(u32) -> String) -> String 
             &flag(DeviceInfo::HAS_IOMMU, "yes"),
             &flag(DeviceInfo::HAS_RESET, "reset"),
             &if info.owner == 0 { String::from("-") } else { owner(info.owner) },
+            &state(info.flags),
             &info.faults,
+            &format!("{}+{}", info.fault_storms, info.interrupt_storms),
+            &policy(info.policy),
         ]);
     }
     table.render("no PCI functions")
+}
+
+/// What a new owner would have to wait for, and what is kept from the present one.
+fn state(flags: u32) -> &'static str {
+    let states = [
+        (DeviceInfo::HAS_FAILED, "FAILED"),
+        (DeviceInfo::IS_RESETTING, "resetting"),
+        (DeviceInfo::IS_MUTED, "muted"),
+        (DeviceInfo::IS_CLEAN, "clean"),
+    ];
+    states.iter().find(|(flag, _)| flags & flag != 0).map_or("used", |(_, text)| *text)
+}
+
+/// Budgets of faults and of interrupts per window, and what an endless storm leads to.
+fn policy(policy: DevicePolicy) -> String {
+    let storm = if policy.has(DevicePolicy::REVOKE_ON_STORM) { "revoke" } else { "mute" };
+    format!("{}/{} {storm}", policy.fault_budget, policy.interrupt_budget)
+}
+
+/// `faults`, first part: what was recorded and what was not.
+#[must_use]
+pub fn fault_counts(system: &SystemInfo, devices: &[DeviceInfo]) -> String {
+    let storms: u64 = devices.iter().map(|info| info.fault_storms).sum();
+    let failed = devices.iter().filter(|info| info.flags & DeviceInfo::HAS_FAILED != 0).count();
+    format!(
+        "{} recorded, {} times no room for more, {storms} storms muted; in quarantine: {failed} devices, {} frames\n",
+        system.faults, system.faults_lost, system.frames_quarantined
+    )
 }
 
 /// The base class by name (PCI Code and ID Assignment Specification 1.11, §1 "Class Codes").

@@ -12,7 +12,8 @@ pub(crate) struct Caches {
     pub(super) pasids: BTreeMap<u16, Result<Pasid, Refusal>>,
     pub(super) pages: Vec<CachedPage>,
     pub(super) structures: BTreeSet<CachedTable>,
-    pub(super) in_flight: BTreeSet<InFlight>,
+    /// Oldest first.
+    pub(super) in_flight: Vec<InFlight>,
 }
 
 /// What translations are tagged with; the PASID is always 0.
@@ -50,7 +51,7 @@ impl CachedTable {
 }
 
 /// A request that was translated, but may reach memory only later.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
     pub(crate) requester: u16,
     pub(super) tag: Tag,
@@ -86,6 +87,16 @@ impl State {
         caches.pages.retain(|page| !scope.covers(page.tag, page.first, page.order()));
         caches.structures.retain(|table| !scope.covers(table.tag, table.first, table.order()));
         self.pin();
+    }
+
+    /// Puts a request under way; there is room for some, then the oldest reaches memory.
+    pub(super) fn send(&mut self, flight: InFlight) {
+        const ROOM: usize = 64;
+        let in_flight = &mut self.caches.in_flight;
+        if in_flight.len() == ROOM {
+            in_flight.remove(0);
+        }
+        in_flight.push(flight);
     }
 
     /// Has requests under way reach memory.

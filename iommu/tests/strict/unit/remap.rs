@@ -52,7 +52,7 @@ impl State {
             })
         })?;
         let tag = Tag { domain: target.domain, stage: target.stage };
-        self.caches.in_flight.insert(InFlight { requester, tag, page: iova >> 12, is_write });
+        self.send(InFlight { requester, tag, page: iova >> 12, is_write });
         Ok(translation.phys | iova & ((1 << (12 + translation.order)) - 1))
     }
 

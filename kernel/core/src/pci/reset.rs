@@ -2,7 +2,8 @@
 //! is alone on (§6.6.1 "Conventional Reset").
 //!
 //! **Invariant: after a reset, done or failed, the function does not master the bus and every interrupt of it is
-//! masked; no other function was reset.**
+//! masked; no other function was reset. Nothing here waits**: a reset takes 100 ms to 1.3 s, so it is a value that
+//! says when it wants to be looked at next.
 //!
 //! Knows no reset through power states: a function with neither of the two has none.
 
@@ -14,17 +15,21 @@ use super::enumerate::Inventory;
 use super::error::PciError;
 use super::function::{Function, Header, enable_acs};
 use super::registers::{AdvancedFeaturesControl, BridgeControl, DeviceControl, MsixControl, offset};
-use crate::wait::{Clock, pause, wait_until};
+use crate::wait::TimedOut;
 
 /// How long requests of the function may stay unanswered before it is reset all the same. Completion timeouts
 /// end by default within 50 ms (PCIe 6.0 §2.8 "Completion Timeout Mechanism").
 const PENDING_LIMIT_US: u64 = 100_000;
+/// Time between two looks for unanswered requests.
+const PENDING_LOOK_US: u64 = 1_000;
 /// How long a bus is held in reset, at least.
 const BUS_RESET_US: u64 = 2_000;
 /// How long after the reset the function must be left alone.
 const RESET_US: u64 = 100_000;
 /// How long after that it may still ask for retries (§6.6.1).
 const READY_LIMIT_US: u64 = 1_000_000;
+/// Time between two tries.
+const READY_LOOK_US: u64 = 10_000;
 
 /// How a function is reset, and where the registers for it are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +39,38 @@ enum Method {
     Bus { bridge: PciAddress },
 }
 
-/// A reset under way: nothing may be asked of the function until it is finished.
+/// Where a reset is; times are on the caller's clock.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Requests of it may still be unanswered.
+    Draining { limit_us: u64 },
+    /// Its bus is held in reset.
+    Held { until_us: u64 },
+    /// It must be left alone.
+    Settling { until_us: u64 },
+    /// It may ask for retries.
+    Answering { limit_us: u64 },
+}
+
+/// A reset under way: nothing may be asked of the function until [`PendingReset::step`] says that it is done.
 #[must_use = "a reset must be finished"]
 #[derive(Debug)]
 pub struct PendingReset {
     function: Function,
+    method: Method,
     saved: Saved,
-    started_us: u64,
+    phase: Phase,
+}
+
+/// How far a reset is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// To be looked at again at this time, in microseconds on the caller's clock.
+    WaitUntil(u64),
+    /// The function may be used. Where its registers are, how large its packets may be and its access control are
+    /// put back; it decodes memory as before but does not master the bus; MSI is off and forgotten, and MSI-X as
+    /// it was but with the function mask set and an empty table.
+    Done,
 }
 
 impl Inventory {
@@ -50,20 +80,7 @@ impl Inventory {
         self.reset_method(index).is_some()
     }
 
-    /// Resets a function and puts back where its registers are, how large its packets may be and its access control.
-    ///
-    /// Afterwards it does not master the bus and decodes memory as before; MSI is off and forgotten, and MSI-X as it
-    /// was but with the function mask set and an empty table. Takes 100 ms, at most 1.2 s:
-    /// [`Inventory::begin_reset`] lets the caller do something else meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Inventory::begin_reset`] and [`PendingReset::finish`].
-    pub fn reset(&self, index: usize, space: &dyn ConfigSpace, clock: &dyn Clock) -> Result<(), PciError> {
-        self.begin_reset(index, space, clock)?.finish(space, clock)
-    }
-
-    /// Stops a function's transfers, waits for those under way (at most 100 ms) and starts a reset.
+    /// Stops a function's transfers, for a reset that [`PendingReset::step`] then performs.
     ///
     /// # Errors
     ///
@@ -72,18 +89,15 @@ impl Inventory {
         &self,
         index: usize,
         space: &dyn ConfigSpace,
-        clock: &dyn Clock,
+        now_us: u64,
     ) -> Result<PendingReset, PciError> {
         let method = self.reset_method(index).ok_or(PciError::NotPresent)?;
         let function = self.functions[index];
         let config = function.present(space)?;
         let saved = Saved::read(&function, config);
         config.set_command(CommandRegister::INTERRUPT_DISABLE);
-        // Late answers could reach the function after its reset; past the limit none will come (§6.6.2).
-        let _ =
-            wait_until("transactions pending", PENDING_LIMIT_US, clock, || !function.read_pending(config));
-        method.initiate(config, space, clock);
-        Ok(PendingReset { function, saved, started_us: clock.now_us() })
+        let phase = Phase::Draining { limit_us: now_us.saturating_add(PENDING_LIMIT_US) };
+        Ok(PendingReset { function, method, saved, phase })
     }
 
     fn reset_method(&self, index: usize) -> Option<Method> {
@@ -105,20 +119,42 @@ impl Inventory {
 }
 
 impl PendingReset {
-    /// Waits for the end of the reset and puts back what it took.
+    /// Does what can be done at `now_us`; cheap, to be called at the time it says or later.
     ///
     /// # Errors
     ///
     /// [`PciError::TimedOut`] where the function does not answer within 1.1 s of the reset, [`PciError::Vanished`]
     /// where another one does. The function must then not be used.
-    pub fn finish(self, space: &dyn ConfigSpace, clock: &dyn Clock) -> Result<(), PciError> {
-        let elapsed_us = clock.now_us().saturating_sub(self.started_us);
-        pause(RESET_US.saturating_sub(elapsed_us), clock);
+    pub fn step(&mut self, space: &dyn ConfigSpace, now_us: u64) -> Result<Progress, PciError> {
         let config = Config::new(space, self.function.address);
-        wait_until("function reset", READY_LIMIT_US, clock, || config.is_present())?;
-        let config = self.function.present(space)?;
-        self.saved.restore(&self.function, config);
-        Ok(())
+        let after = |us| now_us.saturating_add(us);
+        match self.phase {
+            // Late answers could reach the function after its reset; past the limit none will come (§6.6.2).
+            Phase::Draining { limit_us } if now_us < limit_us && self.function.read_pending(config) => {
+                return Ok(Progress::WaitUntil(after(PENDING_LOOK_US)));
+            }
+            Phase::Held { until_us } | Phase::Settling { until_us } if now_us < until_us => {
+                return Ok(Progress::WaitUntil(until_us));
+            }
+            Phase::Draining { .. } => self.phase = self.method.initiate(config, space, now_us),
+            Phase::Held { .. } => {
+                self.method.hold_bus(space, false);
+                self.phase = Phase::Settling { until_us: after(RESET_US) };
+            }
+            Phase::Settling { .. } => self.phase = Phase::Answering { limit_us: after(READY_LIMIT_US) },
+            Phase::Answering { limit_us } if !config.is_present() => {
+                if now_us >= limit_us {
+                    Err(TimedOut { what: "function reset", limit_us: READY_LIMIT_US })?;
+                }
+                return Ok(Progress::WaitUntil(after(READY_LOOK_US)));
+            }
+            Phase::Answering { .. } => {
+                let config = self.function.present(space)?;
+                self.saved.restore(&self.function, config);
+                return Ok(Progress::Done);
+            }
+        }
+        self.step(space, now_us)
     }
 }
 
@@ -141,7 +177,7 @@ impl Function {
 }
 
 impl Method {
-    fn initiate(self, config: Config, space: &dyn ConfigSpace, clock: &dyn Clock) {
+    fn initiate(self, config: Config, space: &dyn ConfigSpace, now_us: u64) -> Phase {
         match self {
             Method::Express { offset } => {
                 let control = DeviceControl::from_bits(config.read(offset + 8));
@@ -150,15 +186,21 @@ impl Method {
             Method::AdvancedFeatures { offset } => {
                 config.write(offset + 4, AdvancedFeaturesControl::new().with_initiate_flr(true).into_bits());
             }
-            Method::Bus { bridge } => {
-                let bridge = Config::new(space, bridge);
-                let control = BridgeControl::from_bits(bridge.read_half(offset::BRIDGE_CONTROL));
-                let control = control.with_discard_status(false);
-                bridge.write_half(offset::BRIDGE_CONTROL, control.with_resets_bus(true).into_bits());
-                pause(BUS_RESET_US, clock);
-                bridge.write_half(offset::BRIDGE_CONTROL, control.with_resets_bus(false).into_bits());
+            Method::Bus { .. } => {
+                self.hold_bus(space, true);
+                return Phase::Held { until_us: now_us.saturating_add(BUS_RESET_US) };
             }
         }
+        Phase::Settling { until_us: now_us.saturating_add(RESET_US) }
+    }
+
+    /// Puts the function's bus into reset or lets it go, where that is the method.
+    fn hold_bus(self, space: &dyn ConfigSpace, is_held: bool) {
+        let Method::Bus { bridge } = self else { return };
+        let bridge = Config::new(space, bridge);
+        let control = BridgeControl::from_bits(bridge.read_half(offset::BRIDGE_CONTROL));
+        let control = control.with_discard_status(false).with_resets_bus(is_held);
+        bridge.write_half(offset::BRIDGE_CONTROL, control.into_bits());
     }
 }
 

@@ -31,12 +31,15 @@ pub(crate) fn deliver(unit: usize, fault: Fault, is_overflow: bool) {
         reason: fault.reason.0.into(),
         time_ns,
     };
-    if let Some(device) = device {
+    if let Some(device) = &device {
         info.requester = pci::number(device.function().address);
         info.owner = device.tell_owner(&info, is_overflow);
     }
     trace::record(TraceKind::Fault, info.owner, [info.requester.into(), info.iova]);
     faults::push(info);
+    if let Some(device) = device {
+        device.count_fault(time_ns);
+    }
 }
 
 fn fault_address(fault: &Fault) -> u64 {
@@ -47,9 +50,8 @@ fn fault_address(fault: &Fault) -> u64 {
 }
 
 impl Device {
-    /// Counts a fault and puts it into the owner's ring; returns the owner's number, 0 for nobody.
+    /// Puts a fault into the owner's ring; returns the owner's number, 0 for nobody.
     fn tell_owner(&self, info: &FaultInfo, is_overflow: bool) -> u32 {
-        self.faults.fetch_add(1, Ordering::Relaxed);
         let mut guard = self.owner.lock();
         let Some(owner) = guard.as_mut() else { return 0 };
         owner.process.faults.fetch_add(1, Ordering::Relaxed);

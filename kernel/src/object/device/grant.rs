@@ -9,24 +9,21 @@ use weir_abi::{Error, Handle, Rights, call};
 use weir_kernel::pci::PciAddress;
 use weir_kernel::refs::Ref;
 
-use super::{Device, DeviceRef, Owner, devices};
+use super::{Condition, Device, DeviceRef, Owner, devices};
 use crate::arch::time;
 use crate::object::Object;
 use crate::object::process::Process;
-use crate::pci::{Clock, pci};
-use crate::{hotplug, trace};
+use crate::pci::pci;
+use crate::trace;
 
 impl Device {
     /// Makes `process` the owner.
     pub(crate) fn assign(device: &Ref<Device>, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
-        if flags & !call::ASSIGN_UNCONFINED != 0 {
+        if flags & !(call::ASSIGN_UNCONFINED | call::ASSIGN_ANNOUNCE) != 0 {
             return Err(Error::BadArgument);
         }
         let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
-        let _change = device.change.lock();
-        if device.is_gone.load(Ordering::Relaxed) {
-            return Err(Error::Gone);
-        }
+        let mut condition = device.change.lock();
         let function = device.function();
         if device.owner.lock().is_some() {
             return Err(Error::Busy);
@@ -46,8 +43,13 @@ impl Device {
             log::warn!("{}: not granted to {}: it has no reset of its own", function.address, process.name());
             return Err(Error::NotIsolated);
         }
+        match *condition {
+            Condition::Gone => return Err(Error::Gone),
+            Condition::Failed => return Err(Error::Hardware),
+            Condition::Used | Condition::Resetting(_) if device.has_reset() => return Err(Error::Busy),
+            _ => {}
+        }
         device.check_group(process)?;
-        device.reset()?;
         function.set_memory_decode(&pci().ecam, true)?;
         process.change_space(|space| match &device.cover {
             Ok(cover) => space.attach(cover),
@@ -56,11 +58,17 @@ impl Device {
                 Ok(())
             }
         })?;
+        device.oversight.lock().begin_grant();
         let handle = Device::hand_over(device, process);
-        if handle.is_err()
-            && let Ok(cover) = &device.cover
-        {
-            process.change_space(|space| space.detach(cover))?;
+        match (&handle, &device.cover) {
+            (Err(_), Ok(cover)) => process.change_space(|space| space.detach(cover))?,
+            (Err(_), Err(_)) => {}
+            (Ok(handle), _) => {
+                *condition = Condition::Used;
+                if flags & call::ASSIGN_ANNOUNCE != 0 {
+                    process.announce(*handle);
+                }
+            }
         }
         handle
     }
@@ -82,6 +90,7 @@ impl Device {
             interrupts,
             last_fault: None,
             faults_logged: 0,
+            is_resetting: false,
         };
         *device.owner.lock() = Some(owner);
         trace::record(TraceKind::DeviceAssigned, process.id, [device.number().into(), handle.0]);
@@ -106,31 +115,13 @@ impl Device {
         Err(Error::NotIsolated)
     }
 
-    /// Gives the next owner a function without a past.
-    pub(super) fn reset(&self) -> Result<(), Error> {
-        let function = self.function();
-        function.set_bus_master(&pci().ecam, false)?;
-        if self.has_reset() {
-            let _hold = hotplug::hold(self.function().address);
-            let inventory = pci().inventory();
-            let pending = inventory.begin_reset(self.index(&inventory)?, &pci().ecam, &Clock)?;
-            drop(inventory);
-            pending.finish(&pci().ecam, &Clock)?;
-        }
-        if let Some(table) = &self.msix {
-            table.mask_all();
-        }
-        Ok(())
-    }
-
     /// Takes the function away from its owner.
     pub(crate) fn revoke(&self) -> Result<(), Error> {
-        let _change = self.change.lock();
-        self.take_away()
+        self.take_away(&mut self.change.lock())
     }
 
-    /// The revocation itself; the caller holds `change`.
-    pub(super) fn take_away(&self) -> Result<(), Error> {
+    /// The revocation itself.
+    pub(super) fn take_away(&self, condition: &mut Condition) -> Result<(), Error> {
         let start_ns = time::now_ns();
         // 1: the grant is dead: every later use of the owner's handle fails.
         let mut owner = self.owner.lock().take().ok_or(Error::NotFound)?;
@@ -151,23 +142,19 @@ impl Device {
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
-        // 7: the next owner finds it reset; here so that it forgets this one's data now. One that leaves the machine
-        // loses its power.
-        let reset = if self.is_gone.load(Ordering::Relaxed) { Ok(()) } else { self.reset() };
-        if let Some(error) =
-            [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err), reset.err()]
-                .into_iter()
-                .flatten()
-                .find(|e| *e != Error::Gone)
+        if let Some(error) = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err)]
+            .into_iter()
+            .flatten()
+            .find(|e| *e != Error::Gone)
         {
             log::error!("{}: revocation: {error}", function.address);
         }
+        // 7: it forgets this owner's data from now on; whoever is next waits for the end of that.
+        self.begin_reset(condition, None);
+        self.oversight.lock().end_grant();
         // 8: the owner and the supervisor are told.
         trace::record(TraceKind::DeviceRevoked, process.id, [number.into(), quiet_ns]);
-        if let Some(event) = owner.watcher.take() {
-            // An owner that is ending needs no telling.
-            let _ = event.signal();
-        }
+        owner.tell();
         let closed = process.handles.lock().remove(owner.handle);
         drop(closed);
         Ok(())

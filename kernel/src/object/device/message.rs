@@ -14,27 +14,45 @@ use crate::pci::pci;
 /// An interrupt that leads somewhere.
 pub(super) struct Bound {
     pub(super) route: Route,
-    pub(super) entry: Option<InterruptHandle>,
+    /// `None` without a unit, and while the interrupt is stopped.
+    entry: Option<InterruptHandle>,
     pub(super) message: Message,
+    /// By the owner.
     pub(super) is_masked: bool,
+    /// It came too often: it is stopped until then.
+    pub(super) stopped_until_ns: Option<u64>,
+    /// The unit did not confirm that it forgot an entry: the vector must lead nowhere else, ever.
+    is_tainted: bool,
 }
 
 impl Bound {
     /// Takes the interrupt away from the device.
-    pub(super) fn free(self, cover: Option<&Cover>) {
-        if let (Some(cover), Some(entry)) = (cover, self.entry)
+    pub(super) fn free(mut self, cover: Option<&Cover>) {
+        self.close(cover);
+        if self.is_tainted {
+            core::mem::forget(self.route);
+        }
+    }
+
+    /// Blocks the interrupt at the unit, whatever the device does.
+    pub(super) fn close(&mut self, cover: Option<&Cover>) {
+        if let (Some(cover), Some(entry)) = (cover, self.entry.take())
             && let Err(error) = iommu::free_interrupt(cover, entry)
         {
-            // The unit did not confirm: the interrupt may still arrive, so its vector leads nowhere else, ever.
-            log::error!("interrupt of a revoked device: {error}; its vector stays out of use");
-            core::mem::forget(self.route);
+            log::error!("interrupt of a device: {error}; its vector stays out of use");
+            self.is_tainted = true;
         }
     }
 }
 
 impl Device {
-    /// The message that leads to `route`: through the unit, or directly where there is none.
-    pub(super) fn message(&self, route: &Route) -> Result<(Option<InterruptHandle>, Message), Error> {
+    /// An interrupt that leads to `route`: through the unit, or directly where there is none.
+    pub(super) fn lead(&self, route: Route) -> Result<Bound, Error> {
+        let (entry, message) = self.message(&route)?;
+        Ok(Bound { route, entry, message, is_masked: true, stopped_until_ns: None, is_tainted: false })
+    }
+
+    fn message(&self, route: &Route) -> Result<(Option<InterruptHandle>, Message), Error> {
         let Ok(cover) = &self.cover else {
             return Ok((None, direct_message(route)?));
         };
@@ -87,10 +105,22 @@ impl Device {
     /// After a reset the device has forgotten its interrupts.
     pub(super) fn program_again(&self, owner: &Owner) -> Result<(), Error> {
         for (index, bound) in (0u16..).zip(&owner.interrupts) {
-            let Some(bound) = bound else { continue };
+            // One that is stopped comes back with the end of its storm.
+            let Some(bound) = bound.as_ref().filter(|bound| bound.stopped_until_ns.is_none()) else {
+                continue;
+            };
             self.program(index, bound.message)?;
             self.set_masked(index, bound.is_masked)?;
         }
+        Ok(())
+    }
+
+    /// Lets an interrupt arrive again that was stopped, and has its owner look: some may have been lost.
+    pub(super) fn open_again(&self, index: u16, bound: &mut Bound) -> Result<(), Error> {
+        (bound.entry, bound.message) = self.message(&bound.route)?;
+        self.program(index, bound.message)?;
+        self.set_masked(index, bound.is_masked)?;
+        bound.route.signal();
         Ok(())
     }
 

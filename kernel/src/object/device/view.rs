@@ -1,7 +1,5 @@
 //! What holders of a handle do with a device.
 
-use core::sync::atomic::Ordering;
-
 use core::ops::Range;
 
 use weir_abi::device::{BarInfo, DeviceInfo};
@@ -10,14 +8,20 @@ use weir_abi::{Error, Handle, call};
 use weir_kernel::pci::{Bar, BarKind};
 use weir_kernel::refs::Ref;
 
-use super::message::Bound;
-use super::{Device, DeviceRef, Owner};
+use super::{Condition, Device, DeviceRef, Owner};
 use crate::mm::address::PhysAddr;
 use crate::mm::paging::Cache;
 use crate::object::event::Event;
 use crate::object::interrupt::{Interrupt, Route};
 use crate::object::process::Process;
 use crate::pci::pci;
+
+impl Owner {
+    /// `Busy` while a reset that it asked for is under way.
+    fn check_ready(&self) -> Result<(), Error> {
+        if self.is_resetting { Err(Error::Busy) } else { Ok(()) }
+    }
+}
 
 impl DeviceRef {
     /// PCI address, as one number.
@@ -36,7 +40,10 @@ impl DeviceRef {
     }
 
     /// Runs `with` on the grant this is a view of; `Gone` if that is over.
-    fn with_owner<T>(&self, with: impl FnOnce(&Device, &mut Owner) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn with_owner<T>(
+        &self,
+        with: impl FnOnce(&Device, &mut Owner) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut guard = self.device.owner.lock();
         let owner = guard.as_mut().filter(|owner| Some(owner.grant) == self.grant).ok_or(Error::Gone)?;
         with(&self.device, owner)
@@ -46,7 +53,7 @@ impl DeviceRef {
     fn check(&self) -> Result<(), Error> {
         match self.grant {
             Some(_) => self.with_owner(|_, _| Ok(())),
-            None if self.device.is_gone.load(Ordering::Relaxed) => Err(Error::Gone),
+            None if self.device.is_gone() => Err(Error::Gone),
             None => Ok(()),
         }
     }
@@ -60,7 +67,18 @@ impl DeviceRef {
         set(self.device.has_reset(), DeviceInfo::HAS_RESET);
         set(self.device.cover.is_ok(), DeviceInfo::HAS_IOMMU);
         set(function.capabilities.msix.is_some(), DeviceInfo::HAS_MSIX);
-        set(function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
+        let condition = self.device.change.lock();
+        let is_resetting = matches!(*condition, Condition::Resetting(_));
+        set(is_resetting, DeviceInfo::IS_RESETTING);
+        set(matches!(*condition, Condition::Clean), DeviceInfo::IS_CLEAN);
+        set(matches!(*condition, Condition::Failed), DeviceInfo::HAS_FAILED);
+        set(!is_resetting && function.read_bus_master(&pci().ecam), DeviceInfo::BUS_MASTER);
+        drop(condition);
+        let oversight = self.device.oversight.lock();
+        set(oversight.is_muted(), DeviceInfo::IS_MUTED);
+        let (faults, policy) = (oversight.faults, oversight.policy);
+        let (fault_storms, interrupt_storms) = (oversight.fault_storms, oversight.interrupt_storms);
+        drop(oversight);
         let bar = |bar: &Option<Bar>| match bar {
             Some(bar) if bar.memory().is_some() => BarInfo {
                 bytes: bar.bytes,
@@ -84,7 +102,10 @@ impl DeviceRef {
             flags,
             group: self.group(),
             owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
-            faults: self.device.faults.load(Ordering::Relaxed),
+            faults,
+            fault_storms,
+            interrupt_storms,
+            policy,
             bars: function.bars.each_ref().map(bar),
         })
     }
@@ -114,6 +135,9 @@ impl DeviceRef {
     /// Reads configuration space.
     pub(crate) fn config_read(&self, offset: u64, width: u64) -> Result<u64, Error> {
         self.check()?;
+        if matches!(*self.device.change.lock(), Condition::Resetting(_)) {
+            return Err(Error::Busy);
+        }
         let offset = u16::try_from(offset).map_err(|_| Error::BadArgument)?;
         let width = u8::try_from(width).map_err(|_| Error::BadArgument)?;
         Ok(self.device.function().read_config(&pci().ecam, offset, width)?.into())
@@ -158,34 +182,57 @@ impl DeviceRef {
 
     /// Performs a device operation.
     pub(crate) fn control(&self, operation: u64) -> Result<(), Error> {
+        if operation == call::DEVICE_RESET {
+            return self.reset();
+        }
         self.with_owner(|device, owner| {
-            let function = device.function();
-            match operation {
-                call::DEVICE_BUS_MASTER_ON => Ok(function.set_bus_master(&pci().ecam, true)?),
-                call::DEVICE_BUS_MASTER_OFF => Ok(function.set_bus_master(&pci().ecam, false)?),
-                call::DEVICE_RESET if device.has_reset() => {
-                    device.reset()?;
-                    function.set_memory_decode(&pci().ecam, true)?;
-                    device.program_again(owner)
-                }
-                call::DEVICE_RESET => Err(Error::Unsupported),
-                _ => Err(Error::BadArgument),
-            }
+            let is_on = match operation {
+                call::DEVICE_BUS_MASTER_ON => true,
+                call::DEVICE_BUS_MASTER_OFF => false,
+                _ => return Err(Error::BadArgument),
+            };
+            owner.check_ready()?;
+            Ok(device.function().set_bus_master(&pci().ecam, is_on)?)
         })
     }
 
-    /// Sets or clears who is told of faults and of revocation.
+    /// Begins a reset that the owner wants.
+    fn reset(&self) -> Result<(), Error> {
+        let mut condition = self.device.change.lock();
+        let grant = self.with_owner(|device, owner| {
+            owner.check_ready()?;
+            if !device.has_reset() {
+                return Err(Error::Unsupported);
+            }
+            owner.is_resetting = true;
+            Ok(owner.grant)
+        })?;
+        self.device.begin_reset(&mut condition, Some(grant));
+        Ok(())
+    }
+
+    /// See [`Device::prepare`]; for the supervisor only.
+    pub(crate) fn prepare(&self) -> Result<bool, Error> {
+        self.device.prepare()
+    }
+
+    /// Sets or clears who is told: of faults and of revocation, or, for the supervisor, of resets and storms.
     pub(crate) fn watch(&self, event: Option<Ref<Event>>) -> Result<(), Error> {
-        let old = self.with_owner(|_, owner| Ok(core::mem::replace(&mut owner.watcher, event)))?;
+        let old = match self.grant {
+            None => core::mem::replace(&mut self.device.oversight.lock().watcher, event),
+            Some(_) => self.with_owner(|_, owner| Ok(core::mem::replace(&mut owner.watcher, event)))?,
+        };
         drop(old);
         Ok(())
     }
 
     /// Leads interrupt `index` to `event`, masked.
     pub(crate) fn bind(&self, index: u64, event: &Ref<Event>) -> Result<Interrupt, Error> {
-        let route = Route::to(event)?;
+        let index = u16::try_from(index).map_err(|_| Error::BadArgument)?;
+        let budget = self.device.oversight.lock().policy.interrupt_budget;
+        let route = Route::to(event, Interrupt::source(self, index), budget)?;
         self.with_owner(|device, owner| {
-            let index = u16::try_from(index).map_err(|_| Error::BadArgument)?;
+            owner.check_ready()?;
             let slot =
                 owner.interrupts.get_mut(usize::from(index)).ok_or(match device.function().interrupts() {
                     0 => Error::Unsupported,
@@ -194,8 +241,7 @@ impl DeviceRef {
             if slot.is_some() {
                 return Err(Error::Busy);
             }
-            let (entry, message) = device.message(&route)?;
-            let bound = Bound { route, entry, message, is_masked: true };
+            let bound = device.lead(route)?;
             if let Err(error) = device.program(index, bound.message) {
                 bound.free(device.cover.as_ref().ok());
                 return Err(error);
@@ -208,9 +254,11 @@ impl DeviceRef {
     /// Frees an interrupt whose last handle is gone. After a revocation there is nothing left to free.
     pub(crate) fn unbind(&self, index: u16) {
         let freed = self.with_owner(|device, owner| {
+            if !owner.is_resetting {
+                // A function that is gone sends nothing; its entry is freed all the same.
+                let _ = device.set_masked(index, true);
+            }
             let slot = &mut owner.interrupts[usize::from(index)];
-            // A function that is gone sends nothing; its entry is freed all the same.
-            let _ = device.set_masked(index, true);
             slot.take().map(|bound| bound.free(device.cover.as_ref().ok())).ok_or(Error::Gone)
         });
         let _ = freed;
@@ -220,7 +268,10 @@ impl DeviceRef {
     pub(crate) fn mask(&self, index: u16, is_masked: bool) -> Result<(), Error> {
         self.with_owner(|device, owner| {
             let bound = owner.interrupts[usize::from(index)].as_mut().ok_or(Error::Gone)?;
-            device.set_masked(index, is_masked)?;
+            // While it is being reset, or the interrupt is stopped, the wish is kept for later.
+            if !owner.is_resetting && bound.stopped_until_ns.is_none() {
+                device.set_masked(index, is_masked)?;
+            }
             bound.is_masked = is_masked;
             Ok(())
         })

@@ -5,9 +5,11 @@ mod audit;
 mod boot;
 mod command;
 mod confinement;
+mod control;
 mod documents;
 mod echo;
 mod hotplug;
+mod lifecycle;
 mod measure;
 mod modes;
 mod restart;
@@ -38,8 +40,10 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         audit::CASES,
+        lifecycle::CASES,
         command::CASES,
         measure::CASES,
+        control::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);

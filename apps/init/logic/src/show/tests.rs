@@ -35,15 +35,28 @@ fn devices_read_well() {
         interrupts: 3,
         flags: DeviceInfo::HAS_IOMMU | DeviceInfo::HAS_RESET,
         owner: 2,
+        faults: 9,
+        fault_storms: 1,
         ..DeviceInfo::default()
     };
     let bridge = DeviceInfo { address: 0xf8, class: 0x06_0100, ..DeviceInfo::default() };
     let expected = "\
-ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  FAULTS
-0000:00:02.0  1af4:1041  02.00 network     3      0  yes    reset  app2        0
-0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -           0
+ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  STATE  FAULTS  STORMS  POLICY
+0000:00:02.0  1af4:1041  02.00 network     3      0  yes    reset  app2   used        9     1+0  64/10000 revoke
+0000:00:1f.0  0000:0000  06.01 bridge      0      0  -      -      -      used        0     0+0  64/10000 revoke
 ";
     assert_eq!(devices(&[nic, bridge], name), expected);
+    let failed = DeviceInfo { flags: DeviceInfo::HAS_FAILED | DeviceInfo::IS_MUTED, ..nic };
+    let system = SystemInfo { faults: 9, faults_lost: 2, frames_quarantined: 3, ..SystemInfo::default() };
+    assert_eq!(
+        fault_counts(&system, &[failed, bridge]),
+        "9 recorded, 2 times no room for more, 1 storms muted; in quarantine: 1 devices, 3 frames\n"
+    );
+    assert_eq!(
+        [DeviceInfo::IS_RESETTING, DeviceInfo::IS_MUTED, DeviceInfo::IS_CLEAN].map(state),
+        ["resetting", "muted", "clean"]
+    );
+    assert_eq!(policy(DevicePolicy { flags: 0, ..DevicePolicy::DEFAULT }), "64/10000 mute");
 }
 
 #[test]

@@ -144,7 +144,7 @@ proptest! {
         check(&noise, &inventory);
         for (index, function) in inventory.functions().iter().enumerate() {
             // Functions whose answers make no sense may fail in any way, but they end.
-            let _ = inventory.reset(index, &noise, &TestClock::default());
+            let _ = super::resets::reset(&inventory, index, &noise, &TestClock::default());
             let command = noise.written.borrow()[&(function.address, 4)];
             prop_assert!(function.is_bridge() || command & 4 == 0);
         }

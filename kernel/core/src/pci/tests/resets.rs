@@ -1,9 +1,9 @@
 use std::cell::{Cell, RefCell};
 
 use super::fake::{Fake, Machine, at};
-use crate::pci::{ConfigSpace, Function, Inventory, MsixState, PciAddress, PciError};
+use crate::pci::{ConfigSpace, Function, Inventory, MsixState, PciAddress, PciError, PendingReset, Progress};
 use crate::wait::tests::TestClock;
-use crate::wait::{Clock, TimedOut};
+use crate::wait::{Clock, TimedOut, pause};
 
 /// A machine with one function; it has index 0.
 fn machine(fake: Fake) -> (Inventory, Function, Machine) {
@@ -11,6 +11,24 @@ fn machine(fake: Fake) -> (Inventory, Function, Machine) {
     let inventory = machine.enumerate();
     let function = inventory.functions()[0];
     (inventory, function, machine)
+}
+
+/// Performs a whole reset: looks at it when it wants to be looked at, a little late.
+pub(super) fn reset(
+    inventory: &Inventory,
+    index: usize,
+    space: &dyn ConfigSpace,
+    clock: &TestClock,
+) -> Result<(), PciError> {
+    finish(inventory.begin_reset(index, space, clock.now_us())?, space, clock)
+}
+
+fn finish(mut pending: PendingReset, space: &dyn ConfigSpace, clock: &TestClock) -> Result<(), PciError> {
+    while let Progress::WaitUntil(us) = pending.step(space, clock.now_us())? {
+        assert!(us > clock.now_us(), "a look that wants another at once");
+        pause(us - clock.now_us(), clock);
+    }
+    Ok(())
 }
 
 fn registers(machine: &Machine) -> Vec<u32> {
@@ -27,7 +45,7 @@ fn a_reset_function_has_its_registers_back_but_is_quiet() {
         function.set_bus_master(&machine, true).unwrap();
         let clock = TestClock::default();
         let start = clock.now_us();
-        inventory.reset(0, &machine, &clock).unwrap();
+        reset(&inventory, 0, &machine, &clock).unwrap();
         assert!(clock.now_us() - start >= 100_000, "the function is left alone for 100 ms");
         assert_eq!(registers(&machine), before, "as before, with MSI-X masked and no bus mastering");
     }
@@ -37,7 +55,7 @@ fn a_reset_function_has_its_registers_back_but_is_quiet() {
 fn the_function_is_really_reset() {
     let (inventory, function, machine) = machine(Fake::virtio(0xfe00_0000).with(0x3c, 0, 0xff));
     machine.write(function.address, 0x3c, 0x0b);
-    inventory.reset(0, &machine, &TestClock::default()).unwrap();
+    reset(&inventory, 0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x3c), 0, "a register that nobody puts back");
 }
 
@@ -46,7 +64,7 @@ fn conventional_functions_reset_by_advanced_features() {
     let (inventory, function, machine) = machine(Fake::edu(0xfe00_0000).advanced_features());
     assert!(function.has_flr() && inventory.has_reset(0));
     function.set_bus_master(&machine, true).unwrap();
-    inventory.reset(0, &machine, &TestClock::default()).unwrap();
+    reset(&inventory, 0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x10), 0xfe00_0000);
     assert_eq!(machine.value(function.address, 4) & 0x407, 0x403);
 }
@@ -57,7 +75,7 @@ fn bridges_and_functions_without_a_reset_have_none() {
         let (inventory, function, machine) = machine(fake);
         let before = registers(&machine);
         assert!(!function.has_flr() && !inventory.has_reset(0));
-        assert_eq!(inventory.reset(0, &machine, &TestClock::default()), Err(PciError::NotPresent));
+        assert_eq!(reset(&inventory, 0, &machine, &TestClock::default()), Err(PciError::NotPresent));
         assert_eq!(registers(&machine), before);
     }
 }
@@ -77,7 +95,7 @@ fn a_function_alone_on_its_bus_is_reset_with_the_bus() {
         let before = machine.snapshot();
         machine.write(at(1, 0, 0), 0x3c, 0x0b);
         inventory.functions()[index].set_bus_master(&machine, true).unwrap();
-        inventory.reset(index, &machine, &TestClock::default()).unwrap();
+        reset(&inventory, index, &machine, &TestClock::default()).unwrap();
         assert_eq!(
             machine.snapshot(),
             before,
@@ -93,7 +111,7 @@ fn a_bus_with_two_functions_or_a_bridge_is_not_reset() {
         let machine = Machine::new(core::iter::once(port).chain(functions));
         let inventory = machine.enumerate();
         let index = inventory.find(at(1, 0, 0)).unwrap();
-        (inventory.reset(index, &machine, &TestClock::default()), inventory.has_reset(usize::MAX))
+        (reset(&inventory, index, &machine, &TestClock::default()), inventory.has_reset(usize::MAX))
     };
     let edu = || Fake::edu(0xfe00_0000);
     assert_eq!(with(vec![(at(1, 0, 0), edu())]), (Ok(()), false));
@@ -108,26 +126,54 @@ fn a_bus_with_two_functions_or_a_bridge_is_not_reset() {
 #[test]
 fn retries_are_waited_for_but_not_for_ever() {
     let mut fake = Fake::virtio(0xfe00_0000);
-    fake.retries = 1000;
+    fake.retries = 50;
     let (inventory, function, machine) = machine(fake.clone());
-    inventory.reset(0, &machine, &TestClock::default()).unwrap();
+    reset(&inventory, 0, &machine, &TestClock::default()).unwrap();
     assert_eq!(machine.value(function.address, 0x14), 0xfe00_0000);
     machine.change(function.address, |fake| fake.retries = u32::MAX);
     let timed_out = TimedOut { what: "function reset", limit_us: 1_000_000 };
-    assert_eq!(inventory.reset(0, &machine, &TestClock::default()), Err(PciError::TimedOut(timed_out)));
+    assert_eq!(reset(&inventory, 0, &machine, &TestClock::default()), Err(PciError::TimedOut(timed_out)));
 }
 
 #[test]
 fn another_function_in_its_place_is_left_alone() {
     let (inventory, function, machine) = machine(Fake::virtio(0xfe00_0000));
     let clock = TestClock::default();
-    let pending = inventory.begin_reset(0, &machine, &clock).unwrap();
+    let pending = inventory.begin_reset(0, &machine, clock.now_us()).unwrap();
     machine.change(function.address, |fake| *fake = Fake::edu(0));
     let before = registers(&machine);
-    assert_eq!(pending.finish(&machine, &clock), Err(PciError::Vanished));
+    assert_eq!(finish(pending, &machine, &clock), Err(PciError::Vanished));
     assert_eq!(registers(&machine), before);
     machine.unplug(function.address);
-    assert_eq!(inventory.reset(0, &machine, &clock), Err(PciError::Vanished));
+    assert_eq!(reset(&inventory, 0, &machine, &clock), Err(PciError::Vanished));
+}
+
+#[test]
+fn several_functions_are_reset_at_the_same_time() {
+    let machine = Machine::new([
+        (at(0, 1, 0), Fake::virtio(0xfe00_0000)),
+        (at(0, 2, 0), Fake::root_port(1, 1)),
+        (at(1, 0, 0), Fake::edu(0xfd00_0000)),
+    ]);
+    let inventory = machine.enumerate();
+    let functions = [at(0, 1, 0), at(1, 0, 0)];
+    functions.iter().for_each(|place| machine.write(*place, 0x3c, 0x0b));
+    let before = functions.map(|place| inventory.functions()[inventory.find(place).unwrap()].bars);
+    let begin = |place| inventory.begin_reset(inventory.find(place).unwrap(), &machine, 0).unwrap();
+    let mut pending = functions.map(begin);
+    let mut now_us = 0;
+    while !pending.each_mut().map(|one| one.step(&machine, now_us).unwrap() == Progress::Done).contains(&true)
+    {
+        now_us += 500;
+    }
+    // The second is held in reset for 2 ms more; a step of one that is done does nothing new.
+    assert!((100_000..101_000).contains(&now_us), "{now_us}");
+    while pending[1].step(&machine, now_us).unwrap() != Progress::Done {
+        now_us += 500;
+    }
+    assert!((102_000..103_000).contains(&now_us), "{now_us}");
+    let after = functions.map(|place| machine.enumerate().functions()[inventory.find(place).unwrap()].bars);
+    assert_eq!(after, before);
 }
 
 /// Counts how often transactions are reported pending, and that nothing is reset before.
@@ -179,7 +225,7 @@ fn pending_transactions_are_waited_for_up_to_a_limit() {
                 reads_left: Cell::new(reads),
                 reset_early: Cell::new(false),
             };
-            inventory.reset(0, &space, &TestClock::default()).unwrap();
+            reset(&inventory, 0, &space, &TestClock::default()).unwrap();
             assert_eq!(space.reset_early.get(), is_early, "{status:#x} {reads}");
         }
     }
@@ -214,7 +260,7 @@ fn a_bus_is_held_in_reset_for_a_while() {
     let machine = Machine::new([(at(0, 1, 0), Fake::root_port(1, 1)), (at(1, 0, 0), Fake::edu(0xfe00_0000))]);
     let (inventory, clock) = (machine.enumerate(), TestClock::default());
     let space = Pulse { machine: &machine, clock: &clock, times: RefCell::default() };
-    inventory.reset(1, &space, &clock).unwrap();
+    reset(&inventory, 1, &space, &clock).unwrap();
     let times = space.times.into_inner();
     assert!(times.len() == 2 && times[1] - times[0] >= 1000, "PCI asks for a millisecond");
 }

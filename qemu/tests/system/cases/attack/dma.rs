@@ -20,6 +20,8 @@ const VICTIMS: u64 = 0x3123_4567_89ab_0000;
 const VICTIM_PAGES: u64 = 16;
 /// Where the kernel lies in physical memory (`kernel/linker.ld`).
 const KERNEL: u64 = 0x20_0000;
+/// And where it sees itself: tables shared with devices must not lead there.
+const KERNEL_VIRTUAL: u64 = 0xffff_ffff_8020_0000;
 /// Bytes of an access.
 const BYTES: u16 = 256;
 
@@ -109,7 +111,7 @@ fn targets(rig: &mut Rig, own: &Own, victim: &Own) -> Result<Vec<Target>> {
         load(rig, iova, 0)?;
     }
     let frame = rig.ram.page_of(FREED)?;
-    rig.attacker.order(&Order::Withdraw { slot })?;
+    let (_, private) = rig.attacker.place(&Order::Withdraw { slot })?;
     rig.attacker.order(&Order::Free { slot: free })?;
     let victims = rig.ram.page_of(VICTIMS)?;
     let last = VICTIM_PAGES - 1;
@@ -127,6 +129,8 @@ fn targets(rig: &mut Rig, own: &Own, victim: &Own) -> Result<Vec<Target>> {
             proof: Proof::Page(last_frame),
         },
         Target { what: "memory that left the window", iova: withdrawn, proof: Proof::Slot(slot) },
+        Target { what: "its owner's private memory", iova: private, proof: Proof::Slot(slot) },
+        Target { what: "the kernel at its own address", iova: KERNEL_VIRTUAL, proof: Proof::Page(KERNEL) },
         Target { what: "memory that was given back", iova: freed, proof: Proof::Page(frame) },
         Target { what: "another device's registers", iova: registers, proof: Proof::VictimLink },
         Target { what: "the unit's registers", iova: unit, proof: Proof::Unit },

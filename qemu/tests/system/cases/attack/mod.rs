@@ -5,8 +5,10 @@
 //! told as "expected on this emulator", with the reason and the test on the strict model that blocks it.
 //!
 //! Reading order: here (the machines) · [`rig`] (a machine with rogues) · [`puppet`], [`ram`], [`outside`] (its parts) ·
-//! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`refusals`] (what is not granted at all).
+//! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`bridged`] (in the name of a bridge) ·
+//! [`refusals`] (what is not granted at all) · [`kills`] (owners that die).
 
+mod bridged;
 mod dma;
 mod kills;
 mod messages;
@@ -71,7 +73,7 @@ macro_rules! machines {
 
 /// All attacks.
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
-    [ON_MACHINES, &refusals::CASES, &kills::CASES].concat()
+    [ON_MACHINES, &refusals::CASES, bridged::CASES, &kills::CASES].concat()
 }
 
 /// Tests on the strict models that block what the emulator lets through.
@@ -80,16 +82,9 @@ const AMDVI_MESSAGES: &str = "weir-iommu amdvi interrupts::an_interrupt_arrives_
 const AMDVI_FAULTS: &str = "weir-iommu amdvi faults::a_refused_access_is_reported_once";
 pub(super) const MODEL_TESTS: [&str; 3] = [VTD_MESSAGES, AMDVI_MESSAGES, AMDVI_FAULTS];
 
-/// VT-d in legacy mode.
-const fn legacy(options: &'static [&'static str]) -> Machine {
-    Machine {
-        file: "q35-vtd",
-        options,
-        mode: "vtd-legacy",
-        unit: VTD,
-        record: Record::Told,
-        passes_compatible: true,
-    }
+/// VT-d in the mode that the system calls `mode`.
+const fn vtd(mode: &'static str, file: &'static str, options: &'static [&'static str]) -> Machine {
+    Machine { file, options, mode, unit: VTD, record: Record::Told, passes_compatible: true }
 }
 
 /// AMD-Vi.
@@ -99,14 +94,22 @@ const fn amdvi(file: &'static str) -> Machine {
     Machine { file, options: &[], mode: "amd-vi", unit: AMDVI, record, passes_compatible: false }
 }
 
-const BITS_39: &str = "intel-iommu.aw-bits=39";
-const CACHING: &str = "intel-iommu.caching-mode=on";
+const LEGACY: &str = "vtd-legacy";
+const FIRST: &str = "vtd-scalable-first";
+const SECOND: &str = "vtd-scalable-second";
+const CACHING: &[&str] = &["-global", "intel-iommu.caching-mode=on"];
 
 machines! {
-    "vtd_legacy_48": legacy(&[]),
-    "vtd_legacy_48_caching": legacy(&["-global", CACHING]),
-    "vtd_legacy_39": legacy(&["-global", BITS_39]),
-    "vtd_legacy_39_caching": legacy(&["-global", BITS_39, "-global", CACHING]),
+    "vtd_legacy": vtd(LEGACY, "q35-vtd", &[]),
+    "vtd_legacy_caching": vtd(LEGACY, "q35-vtd-caching", &[]),
+    "vtd_legacy_39": vtd(LEGACY, "q35-vtd-39", &[]),
+    "vtd_legacy_39_caching": vtd(LEGACY, "q35-vtd-39", CACHING),
+    "scalable_first": vtd(FIRST, "q35-scalable-first", &[]),
+    "scalable_first_caching": vtd(FIRST, "q35-scalable-first-caching", &[]),
+    "scalable_second": vtd(SECOND, "q35-scalable-second", &[]),
+    "scalable_second_caching": vtd(SECOND, "q35-scalable-second-caching", &[]),
+    "scalable_second_39": vtd(SECOND, "q35-scalable-second-39", &[]),
+    "scalable_second_39_caching": vtd(SECOND, "q35-scalable-second-39", CACHING),
     "amdvi": amdvi("q35-amdvi"),
     "amdvi_x2apic": amdvi("q35-amdvi-x2apic"),
 }
