@@ -18,48 +18,49 @@ use crate::trace;
 
 impl Device {
     /// Makes `process` the owner.
-    pub(crate) fn assign(&'static self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
+    pub(crate) fn assign(device: &Ref<Device>, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
         if flags & !(call::ASSIGN_UNCONFINED | call::ASSIGN_ANNOUNCE) != 0 {
             return Err(Error::BadArgument);
         }
         let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
-        let mut condition = self.change.lock();
-        let function = self.function();
-        if self.owner.lock().is_some() {
+        let mut condition = device.change.lock();
+        let function = device.function();
+        if device.owner.lock().is_some() {
             return Err(Error::Busy);
         }
         const BRIDGE_CLASS: u32 = 0x06;
         if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
             return Err(Error::Unsupported);
         }
-        if let Err(reason) = self.cover
+        if let Err(reason) = device.cover
             && !accept_unconfined
         {
             log::warn!("{}: not granted to {}: {reason}", function.address, process.name());
             return Err(Error::NoIommu);
         }
-        if !self.has_reset() && !accept_unconfined {
+        if !device.has_reset() && !accept_unconfined {
             // The next owner would find what this one left.
             log::warn!("{}: not granted to {}: it has no reset of its own", function.address, process.name());
             return Err(Error::NotIsolated);
         }
         match *condition {
+            Condition::Gone => return Err(Error::Gone),
             Condition::Failed => return Err(Error::Hardware),
-            Condition::Used | Condition::Resetting(_) if self.has_reset() => return Err(Error::Busy),
+            Condition::Used | Condition::Resetting(_) if device.has_reset() => return Err(Error::Busy),
             _ => {}
         }
-        self.check_group(process)?;
+        device.check_group(process)?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match &self.cover {
+        process.change_space(|space| match &device.cover {
             Ok(cover) => space.attach(cover),
             Err(_) => {
                 space.set_unconfined();
                 Ok(())
             }
         })?;
-        self.oversight.lock().begin_grant();
-        let handle = self.hand_over(process);
-        match (&handle, &self.cover) {
+        device.oversight.lock().begin_grant();
+        let handle = Device::hand_over(device, process);
+        match (&handle, &device.cover) {
             (Err(_), Ok(cover)) => process.change_space(|space| space.detach(cover))?,
             (Err(_), Err(_)) => {}
             (Ok(handle), _) => {
@@ -72,14 +73,14 @@ impl Device {
         handle
     }
 
-    pub(super) fn hand_over(&'static self, process: &Ref<Process>) -> Result<Handle, Error> {
+    fn hand_over(device: &Ref<Device>, process: &Ref<Process>) -> Result<Handle, Error> {
         static GRANTS: AtomicU64 = AtomicU64::new(1);
         let grant = GRANTS.fetch_add(1, Ordering::Relaxed);
         let mut interrupts = Vec::new();
-        let count = usize::from(self.function().interrupts());
+        let count = usize::from(device.function().interrupts());
         interrupts.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
         interrupts.resize_with(count, || None);
-        let view = DeviceRef { device: self, grant: Some(grant) };
+        let view = DeviceRef { device: device.clone(), grant: Some(grant) };
         let handle = process.adopt(Object::Device(view), Rights::READ.union(Rights::USE))?;
         let owner = Owner {
             process: process.clone(),
@@ -91,16 +92,18 @@ impl Device {
             faults_logged: 0,
             is_resetting: false,
         };
-        *self.owner.lock() = Some(owner);
-        trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
+        *device.owner.lock() = Some(owner);
+        trace::record(TraceKind::DeviceAssigned, process.id, [device.number().into(), handle.0]);
         Ok(handle)
     }
 
     /// Functions that can reach each other past the IOMMU have one owner.
     pub(super) fn check_group(&self, process: &Ref<Process>) -> Result<(), Error> {
-        let group = pci().groups[self.index];
-        let in_group = || devices().iter().filter(|d| pci().groups[d.index] == group);
-        let foreign = |d: &&Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        let inventory = pci().inventory();
+        let group_of = |device: &Device| device.index(&inventory).map(|index| inventory.group(index));
+        let group = group_of(self)?;
+        let in_group = || devices().filter(|d| group_of(d) == Ok(group));
+        let foreign = |d: &Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
         let Some(other) = in_group().find(foreign) else { return Ok(()) };
         log::warn!(
             "{}: not granted to {}: {} has another owner, and these reach each other past the IOMMU:{}",
