@@ -141,7 +141,8 @@ pub const DEVICE_ASSIGN: u64 = 0x1015;
 /// `device_revoke(device)` — takes the function away from its owner, whose cooperation is not needed.
 ///
 /// When it returns no DMA of it lands, no interrupt of it arrives, its registers are out of the old owner's
-/// reach, and a reset of it has begun. Needs `MANAGE`. Errors: `NotFound` (nobody owns it).
+/// reach, and a reset of it has begun. Needs `MANAGE`. Errors: `NotFound` (nobody owns it), `Hardware` (nobody owns
+/// it any more, but the unit did not confirm that it is cut off: memory it had stays out of use).
 pub const DEVICE_REVOKE: u64 = 0x1016;
 
 /// `device_info(device, info)` — fills a [`crate::device::DeviceInfo`]. Needs `READ`. Errors: `BadAddress`.

@@ -208,7 +208,7 @@ impl Device {
             let mut condition = self.change.lock();
             // A reset under way is of no more interest.
             *condition = Condition::Gone;
-            self.take_away(&mut condition).is_ok()
+            self.take_away(&mut condition) != Err(Error::NotFound)
         };
         let mut devices = DEVICES.lock();
         let is_it =

@@ -14,7 +14,12 @@ use crate::arch::time;
 use crate::object::Object;
 use crate::object::process::Process;
 use crate::pci::pci;
+use crate::sync::Lock;
 use crate::trace;
+
+/// Held from the look at who owns the rest of a group until the new owner is entered: two functions of one group that
+/// are granted at the same moment must not both find the group free.
+static CHOOSING_OWNER: Lock<()> = Lock::new(());
 
 impl Device {
     /// Makes `process` the owner.
@@ -49,6 +54,7 @@ impl Device {
             Condition::Used | Condition::Resetting(_) if device.has_reset() => return Err(Error::Busy),
             _ => {}
         }
+        let _choosing = CHOOSING_OWNER.lock();
         device.check_group(process)?;
         function.set_memory_decode(&pci().ecam, true)?;
         process.change_space(|space| match &device.cover {
@@ -120,7 +126,11 @@ impl Device {
         self.take_away(&mut self.change.lock())
     }
 
-    /// The revocation itself.
+    /// The revocation itself. All steps are taken whatever one of them returns.
+    ///
+    /// # Errors
+    /// `NotFound`: nobody owns it. `Hardware`: it is over, but the device was not confirmed to be cut off; what it may
+    /// still reach stays out of use.
     pub(super) fn take_away(&self, condition: &mut Condition) -> Result<(), Error> {
         let start_ns = time::now_ns();
         // 1: the grant is dead: every later use of the owner's handle fails.
@@ -142,11 +152,12 @@ impl Device {
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
-        if let Some(error) = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err)]
+        // A process or a function that is gone has nothing left to take away.
+        let failed = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err)]
             .into_iter()
             .flatten()
-            .find(|e| *e != Error::Gone)
-        {
+            .find(|e| *e != Error::Gone);
+        if let Some(error) = failed {
             log::error!("{}: revocation: {error}", function.address);
         }
         // 7: it forgets this owner's data from now on; whoever is next waits for the end of that.
@@ -157,7 +168,7 @@ impl Device {
         owner.tell();
         let closed = process.handles.lock().remove(owner.handle);
         drop(closed);
-        Ok(())
+        failed.map_or(Ok(()), |_| Err(Error::Hardware))
     }
 }
 
