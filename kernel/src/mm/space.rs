@@ -332,6 +332,7 @@ impl Space {
         ram::free(self.page, kernel_page::ORDER);
     }
 }
+
 static QUARANTINED: AtomicU64 = AtomicU64::new(0);
 
 fn quarantine(bytes: u64) {
