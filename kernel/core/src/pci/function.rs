@@ -246,7 +246,9 @@ impl Function {
     /// The function's configuration space, where it still is the same function.
     pub(super) fn present<'a>(&self, space: &'a dyn ConfigSpace) -> Result<Config<'a>, PciError> {
         let config = Config::new(space, self.address);
-        let is_same = config.read_half(offset::VENDOR) == self.vendor
+        // One that went while it was identified has the vendor of nobody.
+        let is_same = config.is_present()
+            && config.read_half(offset::VENDOR) == self.vendor
             && config.read_half(offset::VENDOR + 2) == self.device;
         if is_same { Ok(config) } else { Err(PciError::Vanished) }
     }

@@ -207,6 +207,7 @@ fn a_machine_full_of_functions_is_refused() {
             [0x1111_1234, 0, 0, 0x0080_0000].get(usize::from(offset / 4)).copied().unwrap_or(0)
         }
         fn write(&self, _: PciAddress, _: u16, _: u32) {}
+        fn write_half(&self, _: PciAddress, _: u16, _: u16) {}
     }
     let all = [BusRange { segment: 0, first: 0, last: 255 }];
     assert_eq!(

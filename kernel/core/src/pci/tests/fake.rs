@@ -271,6 +271,10 @@ impl Machine {
         change(self.functions.borrow_mut().get_mut(&address).unwrap());
     }
 
+    pub(super) fn insert(&self, address: PciAddress, fake: Fake) {
+        self.functions.borrow_mut().insert(address, fake);
+    }
+
     pub(super) fn unplug(&self, address: PciAddress) {
         self.functions.borrow_mut().remove(&address);
     }
@@ -291,6 +295,19 @@ impl ConfigSpace for Machine {
             return if offset == 0 { 0xffff_0001 } else { u32::MAX };
         }
         fake.values[usize::from(offset / 4)]
+    }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        assert!(offset.is_multiple_of(2) && offset < 0x1000);
+        let at = offset & !3;
+        let mut functions = self.functions.borrow_mut();
+        let Some(fake) = functions.get_mut(&address) else { return };
+        // The other half is written as it reads, but clears nothing.
+        let word = usize::from(at / 4);
+        let (shift, mask) = if offset == at { (0, 0xffff) } else { (16, 0xffff_0000) };
+        let other = fake.values[word] & !mask & !fake.cleared_by_one[word];
+        drop(functions);
+        self.write(address, at, other | u32::from(value) << shift);
     }
 
     fn write(&self, address: PciAddress, offset: u16, value: u32) {
