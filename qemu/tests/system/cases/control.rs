@@ -27,7 +27,7 @@ const VTD: [(&str, u64); 12] = [
     ("unmap_4k", 2_950),
     ("unmap_2m", 2_450),
     ("unmap_64m", 9_400),
-    ("grant_1", 2_100),
+    ("grant_1", 2_550),
     ("revoke_steps_1_to_6_1000", 4_300),
     ("interrupt_to_poll", 500),
     ("interrupt_to_wake", 1_100),
@@ -47,7 +47,7 @@ const AMDVI: [(&str, u64); 5] = [
     ("map_4k", 4_000),
     ("map_2m", 3_500),
     ("unmap_4k", 3_100),
-    ("grant_1", 2_750),
+    ("grant_1", 3_250),
     ("revoke_steps_1_to_6_1000", 7_000),
 ];
 
