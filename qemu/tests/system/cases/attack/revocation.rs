@@ -203,7 +203,11 @@ impl Flood {
         let thread = thread::spawn(move || {
             let (is_over, written, refused, era) = flood;
             while !is_over.load(Ordering::SeqCst) {
-                let Some(rogue) = aimed(&function, iova) else { continue };
+                let Some(rogue) = aimed(&function, iova) else {
+                    // QEMU answers from the thread that the firmware's accesses need, too.
+                    thread::sleep(LOOK);
+                    continue;
+                };
                 loop {
                     let began = era.load(Ordering::SeqCst);
                     let was_there = answers(&function);
