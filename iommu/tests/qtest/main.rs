@@ -6,10 +6,13 @@
 mod amdvi;
 mod board;
 mod cases;
+mod differential;
 mod link;
 #[path = "../owner/mod.rs"]
 #[expect(dead_code, reason = "the strict cases ask for more")]
 mod owner;
+#[path = "../attacks/random.rs"]
+mod random;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
@@ -47,6 +50,21 @@ fn main() {
         }
     }
     trials.extend(amdvi::ALL.iter().map(|&(name, case)| trial(name.into(), true, Box::new(case))));
+    for (mode, prefix) in [
+        (Mode::VtdLegacy, ""),
+        (Mode::VtdSecondStage, "second_stage_"),
+        (Mode::VtdFirstStage, "first_stage_"),
+        (Mode::AmdVi, "amd_"),
+    ] {
+        let game = |changes| Box::new(move |qemu: &Path| differential::agrees(qemu, mode, changes));
+        let needs_new = mode != Mode::VtdLegacy;
+        let name = format!("{prefix}changes_at_random_have_the_answer_of_the_books");
+        trials.push(trial(name, needs_new, game(differential::FEW)));
+        let name = format!("{prefix}ten_thousand_changes_have_the_answer_of_the_books");
+        let long = trial(name, needs_new, game(differential::MANY));
+        // A minute or more each.
+        trials.push(long.with_ignored_flag(true));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
