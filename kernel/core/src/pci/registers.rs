@@ -81,10 +81,23 @@ pub struct WindowWord {
     pub last: u32,
 }
 
+/// §7.5.3.12 "Root Control Register", at 1Ch of the PCI Express capability of a root port.
+#[bitfield(u16)]
+pub struct RootControl {
+    /// For correctable, non-fatal and fatal errors, a bit each.
+    #[bits(3)]
+    pub system_errors: u8,
+    #[bits(13)]
+    pub other: u16,
+}
+
 /// §7.5.1.3.13 "Bridge Control Register".
 #[bitfield(u16)]
 pub struct BridgeControl {
-    #[bits(6)]
+    pub answers_parity_errors: bool,
+    /// SERR# Enable: error messages from behind go on.
+    pub forwards_system_errors: bool,
+    #[bits(4)]
     pub forwarding: u8,
     pub resets_bus: bool,
     #[bits(3)]

@@ -108,15 +108,17 @@ impl Device {
         let inventory = pci().inventory();
         let group_of = |device: &Device| device.index(&inventory).map(|index| inventory.group(index));
         let group = group_of(self)?;
-        let in_group = || devices().filter(|d| group_of(d) == Ok(group));
-        let foreign = |d: &Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
-        let Some(other) = in_group().find(foreign) else { return Ok(()) };
+        let is_in_group = |d: &Ref<Device>| group_of(d) == Ok(group);
+        // Asked first: few functions have an owner, and where one is in the list has to be looked for.
+        let is_foreign =
+            |d: &Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        let Some(other) = devices().filter(is_foreign).find(is_in_group) else { return Ok(()) };
         log::warn!(
             "{}: not granted to {}: {} has another owner, and these reach each other past the IOMMU:{}",
             self.function().address,
             process.name(),
             other.function().address,
-            Addresses(|| in_group().map(|d| d.function().address)),
+            Addresses(|| devices().filter(is_in_group).map(|d| d.function().address)),
         );
         Err(Error::NotIsolated)
     }

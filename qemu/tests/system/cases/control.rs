@@ -28,7 +28,7 @@ const VTD: [(&str, u64); 12] = [
     ("unmap_2m", 2_450),
     ("unmap_64m", 9_400),
     ("grant_1", 2_100),
-    ("revoke_steps_1_to_6_1000", 6_500),
+    ("revoke_steps_1_to_6_1000", 4_300),
     ("interrupt_to_poll", 500),
     ("interrupt_to_wake", 1_100),
     ("fault_to_poll", 1_600),

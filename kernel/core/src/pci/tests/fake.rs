@@ -131,10 +131,11 @@ impl Fake {
     pub(super) fn express(self, port_type: u32, has_flr: bool) -> Fake {
         let at = self.next_standard;
         let capabilities = if has_flr { 0x1000_8000 } else { 0x8000 };
-        let mut fake = self.capability(
-            0x10,
-            &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)],
-        );
+        let device = [(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)];
+        // Firmware let a root port report system errors.
+        let root = [(0, 0), (0, 0), (0, 0), (0x17, 0x1f)];
+        let words = if port_type == 4 { [device, root].concat() } else { device.to_vec() };
+        let mut fake = self.capability(0x10, &words);
         fake.cleared_by_one[usize::from(at / 4) + 2] = 0x000f_0000;
         if has_flr {
             fake.reset_bit = Some((at + 8, 1 << 15));
