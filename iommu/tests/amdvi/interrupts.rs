@@ -41,6 +41,9 @@ fn an_interrupt_arrives_from_its_requester_only() {
         }
         let first = machine.unit.allocate_interrupt(ROUTE).unwrap();
         assert_eq!(raise(&machine, DEVICE, &first), Some((0x41, 0x34)), "{kind:x?}");
+        for index in 1..4 {
+            assert_eq!(machine.model.message(DEVICE.0, index), None);
+        }
         let second = machine.unit.allocate_interrupt(InterruptRoute { vector: 0x42, ..ROUTE }).unwrap();
         assert_ne!(first.index(), second.index());
         assert_eq!(raise(&machine, DEVICE, &first), Some((0x41, 0x34)), "the neighbour is not touched");

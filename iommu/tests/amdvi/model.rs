@@ -283,6 +283,7 @@ impl State {
             assert_eq!(value & COHERENT, COHERENT);
         }
         if changed & value & COMMANDS != 0 {
+            assert_eq!(self.command_head, self.command_tail, "switched on with old commands in the buffer");
             self.is_stopped = false;
         }
         if changed & value & EVENT_LOG != 0 {

@@ -2,24 +2,23 @@
 //!
 //! **Invariant: a mutant that survives fails here**, as does one whose text is no longer in the source.
 //!
-//! Each is applied to a copy of the crate, which is built and tested in a folder of its own under the target directory.
-//! By default a sample runs, each with the one test that must fail; `-- --include-ignored` runs all, and where that
-//! test does not fail the whole suite that judges its part. `WEIR_MUTANTS_TABLE=file` names where the table of results goes.
+//! Each is applied to a copy of the crate, which is built and tested under the target directory. By default a sample
+//! runs, each with the one test that must fail; `-- --include-ignored` runs all, and where that test does not fail the
+//! whole suite that judges its part. `WEIR_MUTANTS_TABLE=file` names where the table of results goes.
 #![forbid(unsafe_code)]
 
 mod amdvi;
 mod bench;
 mod shared;
+mod table;
 mod vtd;
 
 use bench::Bench;
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 
-/// One for each suite, set up when it is needed.
-type Benches = Mutex<BTreeMap<&'static str, Bench>>;
+/// Set up when it is needed.
+type SharedBench = Mutex<Option<Bench>>;
 
 /// One change of the source.
 #[derive(Clone, Copy, Debug)]
@@ -68,11 +67,11 @@ fn main() {
     // They share a folder.
     arguments.test_threads = Some(1);
     let runs_all = arguments.include_ignored || arguments.ignored;
-    let benches = Arc::new(Benches::default());
+    let bench = Arc::new(SharedBench::default());
     let mut trials: Vec<Trial> = mutants()
         .map(|mutant| {
-            let benches = benches.clone();
-            let test = move || try_out(&benches, mutant, runs_all);
+            let bench = bench.clone();
+            let test = move || try_out(&bench, mutant, runs_all);
             Trial::test(mutant.name(), test).with_ignored_flag(!mutant.is_sample)
         })
         .collect();
@@ -81,15 +80,19 @@ fn main() {
     conclusion.exit();
 }
 
-fn try_out(benches: &Benches, mutant: Mutant, with_whole_suite: bool) -> Result<(), Failed> {
-    let mut benches = benches.lock().map_err(|_| "an earlier mutant broke the bench")?;
-    let bench = match benches.entry(mutant.test.0) {
-        Entry::Occupied(bench) => bench.into_mut(),
-        Entry::Vacant(place) => place.insert(Bench::set_up(mutant.test.0)?),
+fn try_out(bench: &SharedBench, mutant: Mutant, runs_all: bool) -> Result<(), Failed> {
+    let mut bench = bench.lock().map_err(|_| "an earlier mutant broke the bench")?;
+    let bench = match &mut *bench {
+        Some(bench) => bench,
+        none => none.insert(Bench::set_up()?),
     };
-    let verdict = bench.try_out(&mutant, with_whole_suite)?;
+    let suite = mutant.test.0;
+    let others = mutants().filter(|other| other.test.0 == suite && (runs_all || other.is_sample));
+    let tests: Vec<_> = others.map(|other| other.test.1).collect();
+    bench.prove(suite, &tests)?;
+    let verdict = bench.try_out(&mutant, runs_all)?;
     if let Some(table) = std::env::var_os("WEIR_MUTANTS_TABLE") {
-        bench::add_line(table.as_ref(), &mutant, &verdict)?;
+        table::add_line(table.as_ref(), &mutant, &verdict)?;
     }
     verdict.judge(&mutant).map_err(Failed::from)
 }

@@ -29,7 +29,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "the last unit's answer counts",
         "outcome = outcome.and(confirmed);",
         "outcome = confirmed;",
-        ("strict", "domains::one_domain_behind_two_units_of_different_kinds"),
+        ("strict", "domains::a_change_is_confirmed_by_every_unit_or_not_at_all"),
     ),
     mutant(
         "domain.rs",
@@ -50,7 +50,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "destroying: dead tables lost",
         "self.table.free(&mut self.dead);",
         "",
-        ("strict", "domains::a_forgotten_flush_goes_with_the_next_one"),
+        ("strict", "domains::tables_that_no_flush_freed_come_back_with_the_domain"),
     ),
     mutant(
         "domain.rs",
@@ -92,14 +92,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "2 MiB leaves everywhere",
         "2 => self.capabilities.large_pages & 1 != 0,",
         "2 => true,",
-        ("strict", "domains::page_tables_are_used_sparingly_and_come_back"),
+        ("strict", "domains::leaves_are_as_large_as_the_unit_has_them"),
     ),
     mutant(
         "second_stage/format.rs",
         "1 GiB leaves everywhere",
         "3 => self.capabilities.large_pages & 2 != 0,",
         "3 => true,",
-        ("strict", "domains::page_tables_are_used_sparingly_and_come_back"),
+        ("strict", "domains::leaves_are_as_large_as_the_unit_has_them"),
     ),
     mutant(
         "second_stage/format.rs",
@@ -155,7 +155,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "tables freed before the confirmation",
         "child.into_iter().for_each(|child| dead.push(&self.tables, child));",
         "child.into_iter().for_each(|child| self.tables.free(child, 1));",
-        ("strict", "domains::agrees_with_a_plain_map"),
+        ("strict", "domains::unconfirmed_frames_stay_out_of_use"),
     )
     .in_sample(),
     mutant(
@@ -199,13 +199,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "        self.flush(at, 16);",
         "",
         ("strict", "requesters::only_the_requester_attached_reaches_the_domain"),
-    ),
-    mutant(
-        "tables.rs",
-        "frames from the reserve not zeroed",
-        "        tables.write64(frame, 0);",
-        "",
-        ("strict", "domains::agrees_with_a_plain_map"),
     ),
     mutant(
         "tables.rs",

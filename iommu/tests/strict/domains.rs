@@ -4,7 +4,9 @@ use super::memory::Memory;
 use super::owner::Owner;
 use super::plain_map::{self, Changed};
 use super::unit::{CAP, ECAP, FIRST_STAGE, Model, SCALABLE, SECOND_STAGE, Sabotage};
-use super::{DEVICE, Machine, OTHER, PLAIN, TestDomain, TestUnit, flush, kinds, start, with_own_tables};
+use super::{
+    DEVICE, Kind, LEGACY, Machine, OTHER, PLAIN, TestDomain, TestUnit, flush, kinds, start, with_own_tables,
+};
 use proptest::prelude::*;
 use weir_iommu::address::{Iova, PhysAddr, UnitIndex};
 use weir_iommu::domain::{DomainIds, Permissions, Unflushed};
@@ -83,6 +85,19 @@ fn page_tables_are_used_sparingly_and_come_back() {
 }
 
 #[test]
+fn leaves_are_as_large_as_the_unit_has_them() {
+    for (sizes, tables) in [(0, 1 + 512), (1, 1), (3, 0)] {
+        let cap = CAP & !(3 << 34) | sizes << 34;
+        let (mut machine, mut domain) = Machine::with_device(Kind { cap, ..LEGACY });
+        let empty = machine.model.memory().frames_in_use();
+        machine.map(&mut domain, WINDOW, 0x40_0000_0000, 1 << 30);
+        assert_eq!(machine.model.memory().frames_in_use() - empty, tables);
+        let last = (1 << 30) - 8;
+        assert_eq!(machine.model.dma(DEVICE.0, WINDOW + last, true), Some(0x40_0000_0000 + last));
+    }
+}
+
+#[test]
 fn running_out_of_frames_changes_nothing() {
     for kind in kinds().filter(|kind| kind.mode != Mode::VtdFirstStage && kind.cap == CAP) {
         let (mut machine, mut domain) = Machine::with_device(kind);
@@ -118,6 +133,8 @@ fn refusals_name_the_place_and_change_nothing() {
             |iova, bytes| domain.map(Iova(iova), PhysAddr(0x9000_0000), bytes, Permissions::ReadWrite).err();
         assert_eq!(map(WINDOW - 0x1000, 0x2000), Some(Error::AlreadyMapped { iova: Iova(WINDOW) }));
         assert_eq!(map(WINDOW & !0x3fff_ffff, 1 << 30), Some(Error::AlreadyMapped { iova: Iova(WINDOW) }));
+        assert_eq!(map(1 << 39, 0x1000), Some(Error::BadRange { iova: Iova(1 << 39), bytes: 0x1000 }));
+        assert_eq!(map(0xfee0_0000, 0x1000), Some(Error::InterruptRange { iova: Iova(0xfee0_0000) }));
         let mut unmap = |iova, bytes| domain.unmap(Iova(iova), bytes).err();
         assert_eq!(unmap(WINDOW, 0x1000), Some(Error::SplitsLargePage { iova: Iova(WINDOW) }));
         assert_eq!(unmap(WINDOW, 0x30_0000), Some(Error::SplitsLargePage { iova: Iova(WINDOW + 0x20_0000) }));
@@ -139,6 +156,22 @@ fn a_forgotten_flush_goes_with_the_next_one() {
         machine.map(&mut domain, WINDOW + (5 << 30), 0x8000_2000, 0x1000);
         assert_eq!(domain.quarantined_frames(), 0, "even where the next change only adds");
         assert_eq!(machine.model.dma(DEVICE.0, WINDOW, true), None);
+    }
+}
+
+#[test]
+fn tables_that_no_flush_freed_come_back_with_the_domain() {
+    for kind in with_own_tables() {
+        let (mut machine, mut domain) = Machine::with_device(kind);
+        let before = machine.model.memory().frames_in_use();
+        machine.map(&mut domain, WINDOW, 0x8000_0000, 0x1000);
+        drop(domain.unmap(Iova(WINDOW), 0x1000).unwrap());
+        assert_eq!(domain.quarantined_frames(), 2);
+        machine.detach(DEVICE, &mut domain).unwrap();
+        assert!(domain.destroy(&mut machine.ids));
+        let mut second = machine.domain();
+        machine.attach(DEVICE, &mut second).unwrap();
+        assert_eq!(machine.model.memory().frames_in_use(), before, "{kind:x?}");
     }
 }
 

@@ -66,7 +66,7 @@ fn isolation_never_changes_the_table_mode_under_a_unit_that_is_on() {
 #[test]
 fn a_queue_firmware_left_full_is_waited_for_with_a_bound() {
     let model = left_on(LEGACY, 0);
-    model.clone().write64(0x88, 0x40);
+    model.clone().write64(0x88, 0x80);
     let limit_us = 100_000;
     model.sabotage(Sabotage { is_stuck: true, ..Sabotage::default() });
     assert_eq!(start(&model, 0).err(), Some(Error::Timeout { what: Wait::FirmwareQueueDrained, limit_us }));

@@ -98,6 +98,8 @@ fn destinations_fit_the_mode() {
     assert_eq!(too_wide, Some(Error::BadDestination { apic_id: 0x1234 }));
     let handle = narrow.unit.allocate_interrupt(InterruptRoute { apic_id: 0xab, ..ROUTE }).unwrap();
     assert_eq!(narrow.model.message(DEVICE.0, handle.msi().address), Some((0x41, 0xab00)));
+    let redirected = narrow.unit.redirect_interrupt(&handle, ROUTE);
+    assert_eq!(redirected, Err(Error::BadDestination { apic_id: 0x1234 }));
 }
 
 #[test]

@@ -89,6 +89,15 @@ impl Memory {
         frame.cpu[(at & 0xfff) as usize / 8..][..words.len()].copy_from_slice(words);
     }
 
+    /// Panics unless the unit sees what the CPU wrote to each of the `frames`: it may read them from now on.
+    pub(crate) fn assert_seen(&self, at: u64, frames: u64) {
+        let state = self.state.borrow();
+        for frame in (0..frames).map(|n| at + n * 4096) {
+            let is_seen = state.frames.get(&frame).is_none_or(|frame| frame.cpu == frame.unit);
+            assert!(is_seen, "a register leads to a table {frame:#x} the unit does not see yet");
+        }
+    }
+
     pub(crate) fn drain_write_buffer(&self) {
         let mut state = self.state.borrow_mut();
         for (at, value) in std::mem::take(&mut state.buffered) {

@@ -171,11 +171,12 @@ impl Model {
         self.0.borrow_mut().message(requester, address)
     }
 
-    /// The unit as firmware left it: translating with a root table at `root`, queue on.
+    /// The unit as firmware left it: translating with a root table at `root`, queue on and worked off.
     pub(crate) fn left_on_by_firmware(&self, root: u64, queue: u64) {
         let mut state = self.0.borrow_mut();
         state.status = TE | QIE;
         (state.root_register, state.queue) = (root, queue);
+        (state.head, state.tail) = (0x40, 0x40);
         state.root = Root { at: root & !0xfff, is_scalable: root >> 10 & 3 == 1 };
     }
 }
@@ -184,11 +185,14 @@ impl Clock for Model {
     fn now_us(&self) -> u64 {
         let mut state = self.0.borrow_mut();
         state.now_us += 10;
+        assert!(state.now_us < 1_000_000_000, "a wait without a limit");
         state.now_us
     }
 
     fn spin(&self) {
-        self.0.borrow_mut().advance_queue();
+        let mut state = self.0.borrow_mut();
+        state.protected_memory = state.protected_memory & 1 << 31 | state.protected_memory >> 31;
+        state.advance_queue();
     }
 }
 
@@ -228,7 +232,8 @@ impl Registers for Model {
             0x18 => state.command(value),
             0x34 => state.clear_faults(value),
             0x38 | 0x3c | 0x40 | 0x44 => state.fault_event[(offset - 0x38) / 4] = value,
-            0x64 => state.protected_memory = value >> 31 | value & 1 << 31,
+            // The status, bit 0, follows later.
+            0x64 => state.protected_memory = state.protected_memory & 1 | value & 1 << 31,
             _ => panic!("32-bit write at {offset:#x}"),
         }
     }
@@ -281,6 +286,11 @@ impl State {
         }
         if heard & SIRTP != 0 {
             self.irta = self.irta_register;
+            let entries_log2 = (self.irta & 0xf) + 1;
+            self.memory.assert_seen(self.irta & !0xfff, (16 << entries_log2) / 4096);
+        }
+        if heard & !self.status & QIE != 0 {
+            assert_eq!(self.tail, 0, "queue switched on with a tail of firmware's");
         }
         if heard & WBF != 0 {
             assert_ne!(self.cap & WRITE_BUFFER, 0, "write buffer flushed where there is none");
@@ -315,6 +325,7 @@ impl State {
         let root = Root { at: self.root_register & !0xfff, is_scalable: mode == 1 };
         let is_change = root.is_scalable != self.root.is_scalable;
         assert!(self.status & TE == 0 || !is_change, "table mode changed while translation is on");
+        self.memory.assert_seen(root.at, 1);
         self.root = root;
         if self.cap & ENHANCED_SET_ROOT != 0 {
             self.forget_everything();
