@@ -74,7 +74,8 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     }
 
     /// Has the unit send `vector` to `apic_id` when it records a fault; `mode` is that of [`Unit::start`]. Where a
-    /// message is returned, it must be programmed into the last MSI capability of the unit's own function, and enabled.
+    /// message is returned, it must be programmed into the MSI capability of the unit's own function (the first in
+    /// the list: QEMU's has a second, of four bytes), and enabled.
     ///
     /// # Errors
     /// `BadVector`, `BadDestination` (AMD: ids above 254, in every mode), `NoInterruptRemapping`, `Isolated`.

@@ -5,7 +5,7 @@
 //! nothing but its register frame.
 //!
 //! Reading order: [`boot`] · [`arch::idt`] and [`arch::trap`] (entries) · [`syscall`] · [`sched`] · [`object`]
-//! (what handles name) · [`mm`] · [`iommu`].
+//! (what handles name) · [`mm`] · [`iommu`] · [`pci`] · [`hotplug`].
 #![no_std]
 #![no_main]
 #![expect(
@@ -20,6 +20,7 @@ mod boot;
 mod console;
 mod cpus;
 mod faults;
+mod hotplug;
 mod iommu;
 mod kernel_page;
 mod log;

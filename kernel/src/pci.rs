@@ -5,15 +5,17 @@ use core::ptr::NonNull;
 
 use alloc::vec::Vec;
 use spin::Once;
+use spin::rwlock::{RwLock, RwLockReadGuard};
 
 use weir_iommu::acpi::{self as dmar, Topology};
 use weir_iommu::address::RequesterId;
 use weir_kernel::acpi::EcamWindow;
-use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress};
+use weir_kernel::pci::{self, BusRange, ConfigSpace, Function, Header, Inventory, PciAddress, PciError};
 
 use crate::boot::acpi::Tables;
 use crate::mm::address::PhysAddr;
 use crate::mm::vmap;
+use crate::sync::ServeShootdowns;
 
 /// Bytes of configuration space of a bus in the window (PCIe 6.0 §7.2.2 "PCI Express Enhanced Configuration
 /// Access Mechanism").
@@ -33,6 +35,11 @@ unsafe impl Send for Ecam {}
 unsafe impl Sync for Ecam {}
 
 impl Ecam {
+    /// The physical address of a page of registers that are the kernel's.
+    pub(crate) fn first_page(&self) -> Option<u64> {
+        self.0.first().map(|window| window.place.base)
+    }
+
     fn register(&self, address: PciAddress, offset: u16) -> Option<NonNull<u32>> {
         let covers = |w: &&Window| {
             w.place.segment == address.segment()
@@ -59,15 +66,44 @@ impl ConfigSpace for Ecam {
             unsafe { register.write_volatile(value) };
         }
     }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        if let Some(register) = self.register(address, offset) {
+            // SAFETY: as in `read`; the half lies inside the register.
+            unsafe { register.cast::<u16>().add(usize::from(offset & 2) / 2).write_volatile(value) };
+        }
+    }
 }
 
 /// The machine's PCI.
 pub(crate) struct Pci {
     pub(crate) ecam: Ecam,
-    pub(crate) inventory: Inventory,
-    pub(crate) groups: Vec<usize>,
+    /// Changed by hot-plug only.
+    inventory: RwLock<Inventory, ServeShootdowns>,
     /// Physical ranges that no device may claim: memory, and registers that are the kernel's.
     pub(crate) reserved: Vec<Range<PhysAddr>>,
+}
+
+impl Pci {
+    /// The functions that are there. Who reads may read again.
+    pub(crate) fn inventory(&self) -> RwLockReadGuard<'_, Inventory, ServeShootdowns> {
+        self.inventory.read()
+    }
+
+    /// Makes room for functions that come later; at boot.
+    pub(crate) fn reserve(&self, functions: usize) -> Result<(), PciError> {
+        self.inventory.write().reserve(functions)
+    }
+
+    /// Lists what came behind `port`: see [`Inventory::plug`].
+    pub(crate) fn plug(&self, port: PciAddress) -> Result<usize, PciError> {
+        self.inventory.write().plug(&self.ecam, port, &self.reserved)
+    }
+
+    /// Strikes off what is behind `port`.
+    pub(crate) fn unplug(&self, port: PciAddress) {
+        self.inventory.write().unplug(port);
+    }
 }
 
 static PCI: Once<Pci> = Once::new();
@@ -96,9 +132,8 @@ pub(crate) fn set_up(tables: &Tables, mut reserved: Vec<Range<PhysAddr>>) {
             pci::enumerate(&ecam, &[]).expect("an empty machine has no errors")
         }
     };
-    let groups = inventory.groups().expect("kernel heap at boot");
     log::info!("PCI: {} functions", inventory.functions().len());
-    PCI.call_once(|| Pci { ecam, inventory, groups, reserved });
+    PCI.call_once(|| Pci { ecam, inventory: RwLock::new(inventory), reserved });
 }
 
 /// The number the rest of the system calls a function by.
@@ -115,10 +150,11 @@ pub(crate) fn requester(address: PciAddress) -> RequesterId {
 pub(crate) struct Hierarchy;
 
 impl Hierarchy {
-    fn find(matches: impl Fn(&Function, u8) -> bool) -> Option<(&'static Function, u8)> {
-        pci().inventory.functions().iter().find_map(|function| {
+    /// Address and next bus of the first bridge that matches.
+    fn find(matches: impl Fn(&Function, u8) -> bool) -> Option<(PciAddress, u8)> {
+        pci().inventory().functions().iter().find_map(|function| {
             let Header::Bridge { secondary, .. } = function.header else { return None };
-            matches(function, secondary).then_some((function, secondary))
+            matches(function, secondary).then_some((function.address, secondary))
         })
     }
 }
@@ -132,6 +168,6 @@ impl Topology for Hierarchy {
 
     fn parent_bridge(&self, segment: u16, bus: u8) -> Option<RequesterId> {
         let leads = |f: &Function, secondary| f.address.segment() == segment && secondary == bus && bus != 0;
-        Hierarchy::find(leads).map(|(function, _)| requester(function.address))
+        Hierarchy::find(leads).map(|(bridge, _)| requester(bridge))
     }
 }

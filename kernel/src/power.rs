@@ -3,7 +3,7 @@
 use spin::Once;
 use x86_64::instructions::port::Port;
 
-use crate::arch::cpu;
+use crate::arch::{cpu, serial};
 
 /// Exit code after a kernel panic.
 pub(crate) const KERNEL_PANIC: u32 = 0x20;
@@ -19,6 +19,7 @@ pub(crate) fn set_exit_port(port: Option<u16>) {
 
 /// Ends the machine; without an exit port it halts.
 pub(crate) fn off(code: u32) -> ! {
+    serial::flush();
     if let Some(port) = EXIT_PORT.get() {
         // SAFETY: the command line says that the exit device is there.
         unsafe { Port::new(*port).write(code) };

@@ -18,6 +18,7 @@ use crate::arch::cpu::{self, tsc};
 use crate::arch::local::local;
 use crate::arch::{apic, idt, msr, time};
 use crate::cpus::{self, MAX_CPUS};
+use crate::hotplug;
 use crate::object::device;
 use crate::object::event::Event;
 use crate::object::process::{self, Process};
@@ -391,6 +392,7 @@ pub(crate) fn timer_fired() {
     };
     if is_alarm {
         device::work();
+        hotplug::work();
     }
 }
 

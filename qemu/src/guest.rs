@@ -13,6 +13,7 @@ use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
 use crate::workspace;
 use anyhow::{Result, anyhow};
+use serde_json::json;
 use tempfile::TempPath;
 
 /// How long a guest may take to start its applications.
@@ -35,6 +36,7 @@ pub struct Setup {
     extra: Vec<String>,
     words: String,
     bundle: Option<Vec<u8>>,
+    slots: u32,
     oldest_qemu: Option<u32>,
 }
 
@@ -52,6 +54,7 @@ impl Setup {
             extra: vec![],
             words: "check_tables=on".into(),
             bundle: None,
+            slots: 0,
             oldest_qemu: None,
         }
     }
@@ -105,6 +108,26 @@ impl Setup {
     #[must_use]
     pub fn unchecked(self) -> Setup {
         Setup { words: String::new(), ..self }
+    }
+
+    /// Has the guest drive the slots of root ports, instead of the firmware.
+    #[must_use]
+    pub fn driving_slots(mut self) -> Setup {
+        let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+        self.extra.extend(["-global", native].map(str::to_owned));
+        self.words("hotplug=native")
+    }
+
+    /// Adds a slot without a device: root port `rpN`, slot number N + 1. What comes to it uses the network `nN`. Not
+    /// together with [`Setup::network`], which numbers in the same way.
+    #[must_use]
+    pub fn slot(mut self, network: &str) -> Setup {
+        let (index, number) = (self.slots, self.slots + 1);
+        self.slots += 1;
+        let (kind, rest) = network.split_once(',').unwrap_or((network, ""));
+        let port = format!("pcie-root-port,id=rp{index},bus=pcie.0,chassis={number},slot={number}");
+        self.extra.extend(["-netdev".into(), format!("{kind},id=n{index},{rest}"), "-device".into(), port]);
+        self
     }
 
     /// Makes each instruction a nanosecond of the guest's time, and skips idle time.
@@ -185,6 +208,8 @@ pub struct Guest {
     samples: Vec<Samples>,
     audit: Option<Reach>,
     console: Vec<String>,
+    /// What kind of network device the machine has.
+    nic: String,
 }
 
 impl Guest {
@@ -204,6 +229,7 @@ impl Guest {
             samples: vec![],
             audit: None,
             console: vec![],
+            nic: config.machine.nic.clone(),
         })
     }
 
@@ -347,8 +373,7 @@ impl Guest {
     /// # Errors
     /// The machine has ended.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
-        let vm = self.vm.as_mut().ok_or_else(|| anyhow!("the machine has ended"))?;
-        vm.type_text(&format!("{line}\r"))
+        self.vm()?.type_text(&format!("{line}\r"))
     }
 
     /// The counters now: asks for a report and waits for one that is younger than the question.
@@ -373,6 +398,45 @@ impl Guest {
         pleases: impl Fn(&Status) -> bool,
     ) -> Result<Status> {
         self.wait(what, limit, |guest| guest.statuses.last().filter(|status| pleases(status)).cloned())
+    }
+
+    /// Plugs the machine's kind of network device into the empty slot of root port `rpN`, as `hpN`.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn plug(&mut self, slot: u32) -> Result<()> {
+        let mut device =
+            json!({ "id": format!("hp{slot}"), "bus": format!("rp{slot}"), "netdev": format!("n{slot}") });
+        let mut words = self.nic.split(',');
+        device["driver"] = words.next().unwrap_or_default().into();
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            device[key] = if key == "iommu_platform" { (value == "on").into() } else { value.into() };
+        }
+        self.vm()?.device_add(&device)
+    }
+
+    /// Presses the attention button of a slot that a device was plugged into.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn press_button(&mut self, slot: u32) -> Result<()> {
+        self.vm()?.device_del(&format!("hp{slot}"))
+    }
+
+    /// Waits until the device plugged into a slot has left it.
+    ///
+    /// # Errors
+    /// It did not within `limit`.
+    pub fn wait_unplugged(&mut self, slot: u32, limit: Duration) -> Result<()> {
+        let result = self.vm()?.wait_deleted(&format!("hp{slot}"), limit);
+        result.map_err(|error| {
+            self.drain();
+            self.failure(&format!("{error:#}"))
+        })
+    }
+
+    fn vm(&mut self) -> Result<&mut Vm> {
+        self.vm.as_mut().ok_or_else(|| anyhow!("the machine has ended"))
     }
 
     fn drain(&mut self) {

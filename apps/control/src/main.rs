@@ -5,7 +5,7 @@
 //! it, and every sample is reported**: percentiles are the reader's business. Where the machine counts instructions
 //! (`-icount`) a tick of the time-stamp counter is an instruction, of kernel and application together.
 //!
-//! The bundle's entries `samples` and `resets` say how often each thing is done. Reading order: [`mapping`] · [`revocation`] ·
+//! The bundle's entry `samples` says how often each thing is done. Reading order: [`mapping`] · [`revocation`] ·
 //! [`arrival`] (interrupts and faults) · [`machine`] (the devices) · [`report`].
 #![no_std]
 #![no_main]
@@ -30,8 +30,6 @@ weir_rt::entry!(main);
 
 /// Bundle entry: how many samples of each operation, in decimal digits.
 const SAMPLES: &str = "samples";
-/// Bundle entry: the same for what needs a reset, which takes long.
-const RESETS: &str = "resets";
 /// Power-off code: all is well.
 const CODE_WELL: u64 = 0x10;
 /// Power-off code: something could not be measured.
@@ -42,8 +40,8 @@ const CODE_FAILED: u64 = 0x11;
 enum Failure {
     #[error("started as an application; it measures in the supervisor's place")]
     NotSupervisor,
-    #[error("the bundle says not how many samples (entry `{0}`)")]
-    NoSamples(&'static str),
+    #[error("the bundle says not how many samples (entry `{SAMPLES}`)")]
+    NoSamples,
     #[error("the machine has no {0}")]
     NoDevice(&'static str),
     #[error("a revoked device's registers are still there")]
@@ -72,15 +70,12 @@ fn main(env: Env) -> Result<(), Failure> {
 
 fn measure(system: System) -> Result<(), Failure> {
     let files = system.bundle()?;
-    let number = |name| {
-        let text = bundle::find(files, name).and_then(|bytes| core::str::from_utf8(bytes).ok());
-        text.and_then(|text| text.trim().parse().ok()).ok_or(Failure::NoSamples(name))
-    };
-    let (samples, resets) = (number(SAMPLES)?, number(RESETS)?);
+    let text = bundle::find(files, SAMPLES).and_then(|bytes| core::str::from_utf8(bytes).ok());
+    let samples = text.and_then(|text| text.trim().parse().ok()).ok_or(Failure::NoSamples)?;
     let report = Report::begin(system);
     let machine = Machine::find(&system)?;
     mapping::measure(&machine, samples, &report)?;
-    revocation::measure(&machine, samples, resets, &report)?;
+    revocation::measure(&machine, samples, &report)?;
     arrival::measure(&machine, samples, &report)
 }
 

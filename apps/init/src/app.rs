@@ -28,6 +28,8 @@ pub(crate) struct App {
     backoff: Backoff,
     /// When it is to be started again.
     due_ns: Option<u64>,
+    /// It was refused because a device was not there.
+    lacks_device: bool,
     /// It is to be started as soon as its devices are reset.
     awaits_devices: bool,
 }
@@ -43,6 +45,7 @@ impl App {
             earlier,
             backoff,
             due_ns: None,
+            lacks_device: false,
             awaits_devices: false,
         }
     }
@@ -69,13 +72,23 @@ impl App {
         self.awaits_devices
     }
 
-    /// Begins a life, or records that it was refused.
-    pub(crate) fn begin(&mut self, life: Option<Life>) {
-        self.awaits_devices = false;
-        if life.is_none() {
-            self.last = Some(Ending::Refused);
+    /// Devices came or went: it may be started now where it was refused for want of one.
+    pub(crate) fn try_again(&mut self) {
+        if self.lacks_device && self.life.is_none() {
+            self.due_ns = Some(0);
         }
-        self.life = life;
+    }
+
+    /// Records that it was refused; `lacks_device`: for want of a device, which may come.
+    pub(crate) fn refuse(&mut self, lacks_device: bool) {
+        (self.awaits_devices, self.lacks_device) = (false, lacks_device);
+        self.last = Some(Ending::Refused);
+    }
+
+    /// Begins a life.
+    pub(crate) fn begin(&mut self, life: Life) {
+        (self.awaits_devices, self.lacks_device) = (false, false);
+        self.life = Some(life);
     }
 
     /// Whether it is time for another life; says so once.

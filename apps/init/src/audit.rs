@@ -10,10 +10,11 @@ use weir_init_logic::audit::{Owner, line};
 use weir_rt::System;
 
 /// The audit's report, of every process there is.
-pub(crate) fn report(system: System, devices: &[DeviceInfo]) -> String {
+/// `indices`: how many the kernel has used for functions.
+pub(crate) fn report(system: System, devices: &[DeviceInfo], indices: u64) -> String {
     let processes = (0..).map_while(|position| system.info::<ProcessInfo>(position).ok());
     let owners: Vec<Owner> = processes.map(|process| owner(system, &process)).collect();
-    let interrupts: Vec<_> = (0..devices.len() as u64).flat_map(|at| interrupts(system, at)).collect();
+    let interrupts: Vec<_> = (0..indices).flat_map(|at| interrupts(system, at)).collect();
     line(&owners, devices, &interrupts)
 }
 
@@ -32,11 +33,11 @@ fn owner(system: System, process: &ProcessInfo) -> Owner {
     }
 }
 
-/// The bound interrupts of the device at `position`.
-fn interrupts(system: System, position: u64) -> impl Iterator<Item = InterruptInfo> {
+/// The bound interrupts of the function with this index.
+fn interrupts(system: System, index: u64) -> impl Iterator<Item = InterruptInfo> {
     let mut next = 0;
     core::iter::from_fn(move || {
-        let interrupt: InterruptInfo = system.info(position << 32 | next).ok()?;
+        let interrupt: InterruptInfo = system.info(index << 32 | next).ok()?;
         next = u64::from(interrupt.number) + 1;
         Some(interrupt)
     })

@@ -6,10 +6,11 @@ use alloc::{format, vec};
 
 use weir_abi::Error;
 use weir_abi::info::{FaultInfo, GrantInfo, TraceInfo};
-use weir_init_logic::command::{Command, HELP};
+use weir_init_logic::command::{Command, HELP, SlotAction};
 use weir_init_logic::show;
 use weir_init_logic::table::{Align, Table};
 use weir_rt::kernel_page;
+use weir_rt::system::SlotControl;
 
 use crate::app::App;
 use crate::audit;
@@ -53,6 +54,8 @@ impl Supervisor {
             Command::Kill(name) => self.kill(&name),
             Command::Revoke(place) => self.devices.revoke(&place),
             Command::HandOver { device, app } => self.hand_over(&device, &app),
+            Command::Slots => show::slots(self.slots.infos()),
+            Command::Slot(number, action) => self.slots.control(self.system, number, operation(action)),
             Command::Log(lines) => format!("{}\n", show::last_lines(&self.log_text(), lines)),
             Command::Trace(cpu) => self.trace(cpu),
             Command::Top => self.top(),
@@ -61,7 +64,7 @@ impl Supervisor {
                 show::counters(self.apps.iter().map(App::status))
             }
             Command::Audit => {
-                self.report(&audit::report(self.system, &self.devices.infos()));
+                self.report(&audit::report(self.system, &self.devices.infos(), self.devices.indices()));
                 String::new()
             }
             Command::PowerOff => {
@@ -181,6 +184,14 @@ impl Supervisor {
         text.push('\n');
         text.push_str(&show::load(now.since(before, &self.apps), interval_ns));
         text
+    }
+}
+
+fn operation(action: SlotAction) -> SlotControl {
+    match action {
+        SlotAction::Eject => SlotControl::Eject,
+        SlotAction::Cut => SlotControl::Cut,
+        SlotAction::SwitchOn => SlotControl::SwitchOn,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The machine's PCI functions, opened once.
+//! The machine's PCI functions, opened anew when some come or go.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +15,8 @@ use crate::launch::LaunchError;
 
 /// A device on its way to a running application.
 pub(crate) struct HandOver {
-    pub(crate) position: usize,
+    /// The function's place.
+    pub(crate) place: PciAddress,
     /// The process's number.
     pub(crate) to: u32,
 }
@@ -27,6 +28,8 @@ fn is_resetting(info: &DeviceInfo) -> bool {
 /// Every function, in bus order.
 pub(crate) struct Devices {
     devices: Vec<Device>,
+    /// The kernel's indices of functions, those that left included.
+    indices: u64,
     /// The manifest's `unsafe_no_iommu`.
     accept_unconfined: bool,
 }
@@ -35,19 +38,34 @@ impl Devices {
     /// Opens them all; `wake` hears what happens to them. Where the kernel refuses, the console still comes up, and
     /// says so.
     pub(crate) fn open(system: System, accept_unconfined: bool, wake: &Event) -> Devices {
-        let mut devices = Vec::new();
+        let mut devices = Devices { devices: Vec::new(), indices: 0, accept_unconfined };
+        devices.open_again(system, wake);
+        devices
+    }
+
+    /// Opens those that are there now.
+    pub(crate) fn open_again(&mut self, system: System, wake: &Event) {
+        self.devices.clear();
         let watched = |device: Device| device.watch(wake).map(|()| device);
-        loop {
-            match Device::open(&system, devices.len() as u64).and_then(watched) {
-                Ok(device) => devices.push(device),
+        for index in 0.. {
+            self.indices = index;
+            match Device::open(&system, index).and_then(watched) {
+                Ok(device) => self.devices.push(device),
+                Err(Error::Gone) => {}
+                Err(Error::NotFound) => break,
                 Err(error) => {
-                    if error != Error::NotFound {
-                        log!("only {} PCI functions are usable: {error}", devices.len());
-                    }
-                    return Devices { devices, accept_unconfined };
+                    log!("only {} PCI functions are usable: {error}", self.devices.len());
+                    break;
                 }
             }
         }
+        // What came later is numbered after what was there.
+        self.devices.sort_by_key(|device| device.info().map_or(u32::MAX, |info| info.address));
+    }
+
+    /// How many indices of functions the kernel has used: no function has a higher one.
+    pub(crate) fn indices(&self) -> u64 {
+        self.indices
     }
 
     /// What they are and who owns them.
@@ -99,22 +117,18 @@ impl Devices {
             Err(error) => return Err(format!("{place} cannot be revoked: {error}\n")),
         }
         device.prepare().map_err(|error| format!("{place} cannot be reset: {error}\n"))?;
-        Ok(HandOver { position, to })
+        Ok(HandOver { place: PciAddress(device.info().unwrap_or_default().address), to })
     }
 
     /// Ends a hand-over to `process`, which runs, once the function is reset; `None` until then.
     pub(crate) fn end_hand_over(&self, hand_over: &HandOver, process: &Process) -> Option<Result<(), Error>> {
-        let device = &self.devices[hand_over.position];
+        let is_it = |device: &&Device| device.info().is_ok_and(|info| info.address == hand_over.place.0);
+        let Some(device) = self.devices.iter().find(is_it) else { return Some(Err(Error::Gone)) };
         if device.info().is_ok_and(|info| is_resetting(&info)) {
             return None;
         }
         let terms = Terms { accept_unconfined: self.accept_unconfined, announce: true };
         Some(device.assign(process, terms).map(drop))
-    }
-
-    /// The place of a function.
-    pub(crate) fn place(&self, position: usize) -> PciAddress {
-        PciAddress(self.devices[position].info().unwrap_or_default().address)
     }
 
     /// Takes the function at `place` away from its owner; says what came of it.

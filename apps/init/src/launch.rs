@@ -48,6 +48,13 @@ pub(crate) enum LaunchError {
     Kernel { what: &'static str, error: Error },
 }
 
+impl LaunchError {
+    /// Whether a device is missing, or not usable now.
+    pub(crate) fn is_of_device(&self) -> bool {
+        matches!(self, LaunchError::NoDevice { .. } | LaunchError::Device { .. })
+    }
+}
+
 /// Names what the kernel refused.
 fn refused(what: &'static str) -> impl Fn(Error) -> LaunchError {
     move |error| LaunchError::Kernel { what, error }

@@ -6,7 +6,7 @@
 //! an application, and an application that ends cannot end it.
 //!
 //! What can be decided without the kernel is in `weir-init-logic`, tested on the host. Reading order:
-//! `supervisor` (the loop) · `app` · `launch` · `devices` · `console`, `commands` · `sample` · `audit`.
+//! `supervisor` (the loop) · `app` · `launch` · `devices` · `slots` · `console`, `commands` · `sample` · `audit`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod console;
 mod devices;
 mod launch;
 mod sample;
+mod slots;
 mod supervisor;
 
 use weir_abi::manifest::Manifest;

@@ -19,6 +19,7 @@ use crate::console::Console;
 use crate::devices::{Devices, HandOver};
 use crate::launch::Launcher;
 use crate::sample::Sample;
+use crate::slots::Slots;
 
 /// Time between status reports.
 const STATUS_NS: u64 = 1_000_000_000;
@@ -31,6 +32,7 @@ const CODE_FAILED: u64 = 0x11;
 pub(crate) struct Supervisor {
     pub(crate) system: System,
     pub(crate) devices: Devices,
+    pub(crate) slots: Slots,
     pub(crate) apps: Vec<App>,
     pub(crate) console: Console,
     /// What was counted a second ago, and at the last tick.
@@ -52,9 +54,12 @@ impl Supervisor {
     pub(crate) fn new(system: System, files: &'static [u8], manifest: Manifest) -> Result<Supervisor, Error> {
         let wake = Event::create()?;
         system.watch_console(&wake)?;
+        system.watch_pci(&wake)?;
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
+            // Before the functions: what comes meanwhile is a change.
+            slots: Slots::find(system),
             devices: Devices::open(system, manifest.unsafe_no_iommu, &wake),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
@@ -88,6 +93,10 @@ impl Supervisor {
 
     /// Does everything that there is to do now.
     fn look_around(&mut self) {
+        if self.slots.look(self.system) {
+            self.devices.open_again(self.system, &self.wake);
+            self.apps.iter_mut().for_each(App::try_again);
+        }
         self.apps.iter_mut().for_each(|app| app.reap(false));
         for index in 0..self.apps.len() {
             if self.apps[index].take_due(now_ns()) {
@@ -122,7 +131,7 @@ impl Supervisor {
         let Supervisor { devices, apps, hand_overs, .. } = self;
         hand_overs.retain(|hand_over| {
             let receiver = apps.iter().find(|app| app.info().is_some_and(|info| info.id == hand_over.to));
-            let place = devices.place(hand_over.position);
+            let place = hand_over.place;
             let Some((app, life)) = receiver.and_then(|app| Some((app, app.life()?))) else {
                 log!("{place} is nobody's: who was to get it has ended");
                 return false;
@@ -167,10 +176,10 @@ impl Supervisor {
         let app = &mut apps[index];
         let launcher = Launcher { system: *system, files, devices, ended };
         match launcher.launch(&app.manifest, app.restarts()) {
-            Ok(life) => app.begin(Some(life)),
+            Ok(life) => app.begin(life),
             Err(error) => {
                 log!("app {} is not started: {error}", app.name());
-                app.begin(None);
+                app.refuse(error.is_of_device());
             }
         }
     }

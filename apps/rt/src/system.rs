@@ -1,13 +1,14 @@
 //! The machine, as the supervisor rules it.
 
 use weir_abi::call::{
-    CONSOLE_READ, CONSOLE_WATCH, CONSOLE_WRITE, CORE_OPEN, LOG_READ, POWER_OFF, SYSTEM_INFO,
+    CONSOLE_READ, CONSOLE_WATCH, CONSOLE_WRITE, CORE_OPEN, LOG_READ, PCI_WATCH, POWER_OFF, SLOT_CONTROL,
+    SLOT_CUT, SLOT_EJECT, SLOT_SWITCH_ON, SYSTEM_INFO,
 };
 use weir_abi::device::DeviceInfo;
 use weir_abi::info::{
     CpuInfo, FaultInfo, GrantInfo, InterruptInfo, KIND_CPU, KIND_DEVICE, KIND_DEVICE_REACH, KIND_FAULT,
-    KIND_GRANT, KIND_HELD, KIND_INTERRUPT, KIND_PROCESS, KIND_REACH, KIND_SYSTEM, KIND_TRACE, ProcessInfo,
-    REACH_PAGE_BITS, ReachInfo, SystemInfo, TraceInfo,
+    KIND_GRANT, KIND_HELD, KIND_INTERRUPT, KIND_PROCESS, KIND_REACH, KIND_SLOT, KIND_SYSTEM, KIND_TRACE,
+    ProcessInfo, REACH_PAGE_BITS, ReachInfo, SlotInfo, SystemInfo, TraceInfo,
 };
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::{Error, Handle};
@@ -33,6 +34,18 @@ const CONSOLE_WRITE_BYTES: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct System(());
 
+/// What the supervisor asks of a hot-plug slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum SlotControl {
+    /// Take the functions from their owners, then switch it off.
+    Eject = SLOT_EJECT,
+    /// Switch it off under whoever uses it.
+    Cut = SLOT_CUT,
+    /// Use what is in it.
+    SwitchOn = SLOT_SWITCH_ON,
+}
+
 /// A record that `system_info` gives.
 pub trait Record: FromBytes {
     /// Its number.
@@ -51,6 +64,7 @@ records! {
     FaultInfo = KIND_FAULT,
     TraceInfo = KIND_TRACE,
     InterruptInfo = KIND_INTERRUPT,
+    SlotInfo = KIND_SLOT,
 }
 
 impl System {
@@ -168,6 +182,24 @@ impl System {
     pub fn watch_console(&self, event: &Event) -> Result<(), Error> {
         // SAFETY: nothing of this program's memory is concerned.
         unsafe { call(CONSOLE_WATCH, [Handle::SYSTEM.0, event.handle().0, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Signals `event` when the state of a hot-plug slot changes: `pci_watch`.
+    ///
+    /// # Errors
+    /// Those every call can give.
+    pub fn watch_pci(&self, event: &Event) -> Result<(), Error> {
+        // SAFETY: nothing of this program's memory is concerned.
+        unsafe { call(PCI_WATCH, [Handle::SYSTEM.0, event.handle().0, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Asks something of hot-plug slot `index`: `slot_control`.
+    ///
+    /// # Errors
+    /// `NotFound` (no such slot), `Busy` (it makes no sense in the slot's state).
+    pub fn control_slot(&self, index: u64, operation: SlotControl) -> Result<(), Error> {
+        // SAFETY: as for `device_revoke`: what drivers here have mapped stays mapped.
+        unsafe { call(SLOT_CONTROL, [Handle::SYSTEM.0, index, operation as u64, 0, 0, 0]) }.map(drop)
     }
 
     /// Ends the machine: `power_off`.

@@ -79,8 +79,8 @@ impl Model for IommuTestdev {
     fn write(&mut self, _bar: u8, offset: u64, bytes: usize, value: u64) {
         match (offset, bytes) {
             _ if self.is_gone => {}
-            (0x04, 4) => self.iova = self.iova & !0xffff_ffff | value,
-            (0x08, 4) => self.iova = self.iova & 0xffff_ffff | value << 32,
+            (0x04, 4) => self.iova = (self.iova & !0xffff_ffff) | value,
+            (0x08, 4) => self.iova = (self.iova & 0xffff_ffff) | (value << 32),
             (0x0c, 4) => self.bytes = usize::try_from(value).expect("32 bits"),
             (0x14, 4) => self.is_armed = value & 1 != 0,
             _ => {}

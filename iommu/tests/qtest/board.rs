@@ -21,6 +21,8 @@ const EDU_AT: u64 = 0xe000_0000;
 /// The device's own buffer, which only its DMA engine reaches: the words 0 to 255, then scratch space.
 const EDU_BUFFER: u64 = 0x4_0000;
 const EDU_SCRATCH: u64 = EDU_BUFFER + 256 * 8;
+/// Virtual time one transfer takes: 100 ms.
+const EDU_TRANSFER_NS: u64 = 100_000_000;
 /// Where the devices get their words from at the start.
 const WORDS_AT: u64 = 8 << 20;
 /// Tables are allocated from here on.
@@ -251,10 +253,15 @@ impl Edu {
         self.transfer(iova, EDU_SCRATCH, 0);
     }
 
+    /// The device writes what it read last, zero where it was refused, to `to`.
+    pub(crate) fn report(&self, to: u64) {
+        self.transfer(EDU_SCRATCH, to, 2);
+    }
+
     /// The device reads at `from` and writes what it got, zero where it was refused, to `to`.
     pub(crate) fn copy(&self, from: u64, to: u64) {
         self.read(from);
-        self.transfer(EDU_SCRATCH, to, 2);
+        self.report(to);
     }
 
     /// Programs the device's message.
@@ -293,7 +300,7 @@ impl Edu {
         self.transfer_bytes(WORDS_AT, EDU_BUFFER, 0, words.len() as u64);
     }
 
-    /// Moves one word and waits for the end.
+    /// Moves one word and lets the time pass that it takes.
     fn transfer(&self, source: u64, destination: u64, direction: u64) {
         self.transfer_bytes(source, destination, direction, 8);
     }
@@ -303,11 +310,9 @@ impl Edu {
         self.set(0x88, destination);
         self.set(0x90, bytes);
         self.set(0x98, 1 | direction);
-        let start = Instant::now();
-        while self.link.borrow_mut().number(&format!("readq {:#x}", self.at() + 0x98)) & 1 != 0 {
-            assert!(start.elapsed() < Duration::from_secs(30), "edu does not finish");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.link.borrow_mut().ask(&format!("clock_step {EDU_TRANSFER_NS}"));
+        let command = self.link.borrow_mut().number(&format!("readq {:#x}", self.at() + 0x98));
+        assert_eq!(command & 1, 0, "edu does not finish");
     }
 
     fn set(&self, register: u64, value: u64) {

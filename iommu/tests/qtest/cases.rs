@@ -11,7 +11,7 @@ use weir_iommu::{Error, Mode};
 const WINDOW: u64 = 0x1_0000_0000;
 const FRAME: u64 = 0x400_0000;
 /// With remapping of interrupts to 32-bit ids.
-const USUAL: &str = "intremap=on,eim=on";
+pub(crate) const USUAL: &str = "intremap=on,eim=on";
 
 /// What a case is called, and the case.
 pub(crate) type Case<F> = (&'static str, F);

@@ -45,15 +45,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts `qemu` with a CPU that only halts and the devices of `arguments`.
+    /// Starts `qemu` with the devices of `arguments`; its CPU never runs, and virtual time stands still but for `clock_step`.
     pub(crate) fn start(qemu: &Path, arguments: &[&str]) -> Self {
         let folder = new_folder();
-        let (rom, socket) = (folder.join("halt.rom"), folder.join("socket"));
-        std::fs::write(&rom, halting_rom()).unwrap();
+        let (rom, socket) = (folder.join("empty.rom"), folder.join("socket"));
+        std::fs::write(&rom, [0; 0x1_0000]).unwrap();
         let listener = UnixListener::bind(&socket).unwrap();
         let messages = std::fs::File::create(folder.join("messages")).unwrap();
         let mut qemu = Command::new(qemu)
-            .args(["-accel", "tcg", "-M", "q35", "-m", "256M", "-nodefaults", "-display", "none"])
+            .args(["-accel", "qtest", "-M", "q35", "-m", "256M", "-nodefaults", "-display", "none"])
             .args(["-cpu", "max", "-bios"])
             .arg(&rom)
             .args(["-qtest-log", "/dev/null", "-trace", "apic_deliver_irq", "-qtest"])
@@ -132,11 +132,4 @@ fn new_folder() -> PathBuf {
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir(&folder).unwrap();
     folder
-}
-
-/// 64 KiB whose reset vector is `cli; hlt; jmp hlt`.
-fn halting_rom() -> Vec<u8> {
-    let mut rom = vec![0; 0x1_0000];
-    rom[0xfff0..0xfff4].copy_from_slice(&[0xfa, 0xf4, 0xeb, 0xfd]);
-    rom
 }

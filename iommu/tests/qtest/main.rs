@@ -6,14 +6,25 @@
 mod amdvi;
 mod board;
 mod cases;
+mod differential;
 mod link;
 #[path = "../owner/mod.rs"]
 #[expect(dead_code, reason = "the strict cases ask for more")]
 mod owner;
+#[path = "../attacks/random.rs"]
+mod random;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 use weir_iommu::Mode;
+
+/// The modes, and how the names of their cases begin.
+const MODES: [(Mode, &str); 4] = [
+    (Mode::VtdLegacy, ""),
+    (Mode::VtdSecondStage, "second_stage_"),
+    (Mode::VtdFirstStage, "first_stage_"),
+    (Mode::AmdVi, "amd_"),
+];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -35,11 +46,7 @@ fn main() {
         Trial::test(name, move || run(qemu, problem, case)).with_ignored_flag(is_ignored)
     };
     let mut trials = Vec::new();
-    for (mode, prefix) in [
-        (Mode::VtdLegacy, ""),
-        (Mode::VtdSecondStage, "second_stage_"),
-        (Mode::VtdFirstStage, "first_stage_"),
-    ] {
+    for (mode, prefix) in MODES.into_iter().filter(|(mode, _)| *mode != Mode::AmdVi) {
         let legacy_too = if mode == Mode::VtdLegacy { cases::LEGACY } else { &[] };
         for &(name, case) in cases::ALL.iter().chain(legacy_too) {
             let case = Box::new(move |qemu: &Path| case(qemu, mode));
@@ -47,6 +54,14 @@ fn main() {
         }
     }
     trials.extend(amdvi::ALL.iter().map(|&(name, case)| trial(name.into(), true, Box::new(case))));
+    for (mode, prefix) in MODES {
+        let game = |changes| Box::new(move |qemu: &Path| differential::agrees(qemu, mode, changes));
+        let (needs_new, rest) = (mode != Mode::VtdLegacy, "changes_have_the_answer_of_the_books");
+        trials.push(trial(format!("{prefix}random_{rest}"), needs_new, game(differential::FEW)));
+        let long = trial(format!("{prefix}ten_thousand_{rest}"), needs_new, game(differential::MANY));
+        // Minutes.
+        trials.push(long.with_ignored_flag(true));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 

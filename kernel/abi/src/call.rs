@@ -141,7 +141,8 @@ pub const DEVICE_ASSIGN: u64 = 0x1015;
 /// `device_revoke(device)` — takes the function away from its owner, whose cooperation is not needed.
 ///
 /// When it returns no DMA of it lands, no interrupt of it arrives, its registers are out of the old owner's
-/// reach, and a reset of it has begun. Needs `MANAGE`. Errors: `NotFound` (nobody owns it).
+/// reach, and a reset of it has begun. Needs `MANAGE`. Errors: `NotFound` (nobody owns it), `Hardware` (nobody owns
+/// it any more, but the unit did not confirm that it is cut off: memory it had stays out of use).
 pub const DEVICE_REVOKE: u64 = 0x1016;
 
 /// `device_info(device, info)` — fills a [`crate::device::DeviceInfo`]. Needs `READ`. Errors: `BadAddress`.
@@ -241,8 +242,22 @@ pub const DEVICE_ACCEPT: u64 = 0x1026;
 /// Errors: `BadAddress`, `BadArgument`.
 pub const DEVICE_POLICY: u64 = 0x1027;
 
+/// `pci_watch(system, event)` — signals `event` whenever the state of a hot-plug slot changes; 0 removes it.
+///
+/// What changed is told by [`crate::info::SlotInfo`]. One watcher; a new one replaces the old. Needs `READ` on
+/// `system`, `WRITE` on the event.
+pub const PCI_WATCH: u64 = 0x1028;
+
+/// `slot_control(system, slot, operation)` — asks something of a hot-plug slot: [`SLOT_EJECT`], [`SLOT_CUT`],
+/// [`SLOT_SWITCH_ON`].
+///
+/// Returns at once; [`PCI_WATCH`] tells when it is done, within some seconds. Functions that leave are taken from
+/// their owners as by [`DEVICE_REVOKE`]; handles to them give `Gone`. Needs `MANAGE`. Errors: `NotFound` (no such
+/// slot), `BadArgument` (no such operation), `Busy` (makes no sense in the slot's state).
+pub const SLOT_CONTROL: u64 = 0x1029;
+
 /// One past the highest call number.
-pub const END: u64 = 0x1028;
+pub const END: u64 = 0x102a;
 
 /// Most bytes [`LOG_WRITE`] takes at once.
 pub const LOG_LINE_BYTES: u64 = 512;
@@ -277,3 +292,11 @@ pub const DEVICE_RESET: u64 = 3;
 pub const INTERRUPT_MASK: u64 = 0;
 /// [`INTERRUPT_CONTROL`]: deliver.
 pub const INTERRUPT_UNMASK: u64 = 1;
+
+/// [`SLOT_CONTROL`]: take the functions from their owners, then switch the slot off.
+pub const SLOT_EJECT: u64 = 0;
+/// [`SLOT_CONTROL`]: switch the slot off under whoever uses it, as if the device were pulled out. The functions are
+/// taken from their owners when the port notices, after a second at the latest.
+pub const SLOT_CUT: u64 = 1;
+/// [`SLOT_CONTROL`]: use what is in a slot that is off.
+pub const SLOT_SWITCH_ON: u64 = 2;

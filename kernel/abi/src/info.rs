@@ -103,6 +103,9 @@ pub const KIND_HELD: u64 = 10;
 /// [`KIND_DEVICE`]) or, where it is not bound, the first bound one with a higher number.
 pub const KIND_INTERRUPT: u64 = 11;
 
+/// `system_info` kind: [`SlotInfo`], index = hot-plug slot.
+pub const KIND_SLOT: u64 = 12;
+
 /// Number of low bits of the index of [`KIND_REACH`] that are a page number.
 pub const REACH_PAGE_BITS: u32 = 36;
 
@@ -140,6 +143,35 @@ pub struct SystemInfo {
     pub devices: u32,
     /// Processes not yet forgotten.
     pub processes: u32,
+}
+
+/// [`SlotInfo::state`]: nothing is in it.
+pub const SLOT_EMPTY: u32 = 0;
+/// [`SlotInfo::state`]: something is coming.
+pub const SLOT_COMING: u32 = 1;
+/// [`SlotInfo::state`]: the functions of what is in it are listed.
+pub const SLOT_ON: u32 = 2;
+/// [`SlotInfo::state`]: its button was pressed; five seconds later the functions are taken from their owners.
+pub const SLOT_LEAVING: u32 = 3;
+/// [`SlotInfo::state`]: it is being switched off.
+pub const SLOT_GOING: u32 = 4;
+/// [`SlotInfo::state`]: something is in it that is not used.
+pub const SLOT_OFF: u32 = 5;
+
+/// A hot-plug slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SlotInfo {
+    /// Its port, as in [`crate::device::DeviceInfo::address`].
+    pub port: u32,
+    /// The bus behind it.
+    pub bus: u32,
+    /// The number printed beside it.
+    pub number: u32,
+    /// One of the `SLOT_` constants.
+    pub state: u32,
+    /// How often the state has changed.
+    pub changes: u64,
 }
 
 /// A CPU.

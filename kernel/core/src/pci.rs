@@ -3,13 +3,14 @@
 //! **Invariant: after [`enumerate()`] no endpoint can start a transfer or raise an interrupt, and nothing that a
 //! function says about itself is believed unchecked.**
 //!
-//! Assigns no addresses and no bus numbers: those are the firmware's. Does not lock: the kernel makes sure that
+//! Bus numbers and bridges' windows are the firmware's; addresses are assigned to what comes later only. Does not lock: the kernel makes sure that
 //! one CPU at a time works on a function. Of `pci_types` it uses the address and the command register; its
 //! capability walk and its sizing of base address registers trust the device, so those are here.
 //!
 //! Reading order: [`config`] (access to configuration space) · [`registers`] (their fields) · [`mod@enumerate`] (finding
 //! functions and making them quiet) · [`function`] · [`bar`] · [`capability`] · [`interrupt`] (MSI and MSI-X) ·
-//! [`reset`] · [`mapping`] (which register pages an owner may have) · [`group`] (who can reach whom).
+//! [`reset`] · [`mapping`] (which register pages an owner may have) · [`group`] (who can reach whom) · [`slot`]
+//! (hot-plug) · [`plug`] (functions that come and go) · [`window`].
 //! Glossary: *BAR* — base address register; *FLR* — function-level reset; *ACS* — access control services;
 //! *requester* — the bus, device and function number that a transfer carries.
 
@@ -24,8 +25,11 @@ pub mod function;
 pub mod group;
 pub mod interrupt;
 pub mod mapping;
+pub mod plug;
 pub mod registers;
 pub mod reset;
+pub mod slot;
+pub mod window;
 
 // Not under Miri: nothing here is unsafe, and each scan reads 8192 registers.
 #[cfg(all(test, not(miri)))]
@@ -39,4 +43,7 @@ pub use error::PciError;
 pub use function::{Function, Header};
 pub use interrupt::{Message, MsixState, MsixTable, TableRegisters};
 pub use pci_types::PciAddress;
+pub use plug::DEVICE_FUNCTIONS;
 pub use reset::{PendingReset, Progress};
+pub use slot::{Action, Outline, Request, Slot};
+pub use window::Windows;

@@ -16,6 +16,7 @@ pub(crate) const SHOOTDOWN: u8 = 0xf1;
 pub(crate) const TIMER: u8 = 0xf2;
 pub(crate) const IOMMU: u8 = 0xf3;
 pub(crate) const CONSOLE: u8 = 0xf4;
+pub(crate) const HOTPLUG: u8 = 0xf5;
 pub(crate) const SPURIOUS: u8 = 0xff;
 
 /// Register numbers: the x2APIC MSR is 0x800 plus these, the memory offset 16 times these.

@@ -17,11 +17,12 @@ pub(crate) struct Uart {
 const LINE_STATUS: u16 = 5;
 const DATA_READY: u8 = 1;
 const TRANSMIT_EMPTY: u8 = 1 << 5;
+/// The shift register, too, is empty.
+const ALL_SENT: u8 = 1 << 6;
 
-static UARTS: [Lock<Uart>; PORTS] = [
-    Lock::new(Uart { base: 0x3f8, received: Deque::new() }),
-    Lock::new(Uart { base: 0x2f8, received: Deque::new() }),
-];
+const BASES: [u16; PORTS] = [0x3f8, 0x2f8];
+
+static UARTS: [Lock<Uart>; PORTS] = [Lock::new(Uart::at(BASES[0])), Lock::new(Uart::at(BASES[1]))];
 
 /// Sets both ports to 115200 baud, 8N1, FIFOs on, interrupts off.
 pub(crate) fn set_up() {
@@ -56,9 +57,18 @@ pub(crate) fn send(port: usize, bytes: &[u8]) {
     }
 }
 
+/// Waits until what was sent has left the ports, but never for ever. Takes no lock: the machine ends.
+pub(crate) fn flush() {
+    const PATIENCE: u32 = 10_000_000;
+    for uart in BASES.map(Uart::at) {
+        // After that long nobody listens.
+        let _ = (0..PATIENCE).find(|_| uart.read(LINE_STATUS) & ALL_SENT != 0);
+    }
+}
+
 /// Sends without taking the lock: for the panic, when its holder may be the one that panicked.
 pub(crate) fn send_in_panic(bytes: &[u8]) {
-    let uart = Uart { base: 0x3f8, received: Deque::new() };
+    let uart = Uart::at(BASES[0]);
     for byte in bytes {
         uart.send(*byte);
     }
@@ -77,6 +87,10 @@ pub(crate) fn receive(port: usize, buffer: &mut [u8]) -> usize {
 }
 
 impl Uart {
+    const fn at(base: u16) -> Uart {
+        Uart { base, received: Deque::new() }
+    }
+
     fn drain(&mut self) {
         // Bounded by the FIFO here and by the space there.
         while !self.received.is_full() && self.read(LINE_STATUS) & DATA_READY != 0 {

@@ -9,6 +9,7 @@ use super::local::{is_installed, local};
 use super::{apic, cpu, idt};
 use crate::console;
 use crate::cpus;
+use crate::hotplug;
 use crate::mm::{tlb, user};
 use crate::object::interrupt;
 use crate::object::process::{self, Report};
@@ -94,6 +95,10 @@ fn interrupt(vector: u8) {
         apic::IOMMU => {
             count(|c| &c.devices);
             crate::iommu::handle_fault_interrupt();
+        }
+        apic::HOTPLUG => {
+            count(|c| &c.devices);
+            hotplug::look();
         }
         apic::CONSOLE => {
             count(|c| &c.devices);

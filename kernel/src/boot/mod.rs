@@ -17,7 +17,7 @@ use crate::mm::address::{Direct, PhysAddr, PhysRange};
 use crate::mm::paging::{Access, PageTables};
 use crate::mm::{heap, ram, vmap};
 use crate::object::device;
-use crate::{cpus, iommu, log, pci, power, sched, trace};
+use crate::{cpus, hotplug, iommu, log, pci, power, sched, trace};
 use options::Options;
 use pvh::BootInfo;
 
@@ -62,7 +62,9 @@ extern "C" fn boot_main(start_info: u64) -> ! {
 
     pci::set_up(&acpi, reserved(&boot, &acpi));
     iommu::set_up(&acpi, options.iommu, options.checks_tables);
-    device::set_up();
+    let spare = if options.drives_slots { hotplug::find() } else { 0 };
+    device::set_up(spare);
+    hotplug::start();
     ioapic::set_up(&acpi);
     smp::start_others(&acpi);
     ::log::info!("{} CPU(s) running", cpus::count());

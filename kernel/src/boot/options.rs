@@ -1,7 +1,8 @@
 //! The kernel's command line: words `key=value`.
 //!
 //! `log=error|warn|info|debug` · `exit_port=HEX` (QEMU's exit device) · `iommu=WORD`
-//! ([`IommuChoice`]) · `check_tables=on` (walk what devices walk whenever a device changes hands, for tests).
+//! ([`IommuChoice`]) · `check_tables=on` (walk what devices walk whenever a device changes hands, for tests) ·
+//! `hotplug=native|off` (off: slots are the firmware's).
 
 use heapless::Vec;
 use weir_abi::choice::IommuChoice;
@@ -13,6 +14,8 @@ pub(crate) struct Options<'a> {
     /// `None`: a word that means nothing was given, so that no mode will do.
     pub(crate) iommu: Option<IommuChoice>,
     pub(crate) checks_tables: bool,
+    /// The kernel drives hot-plug slots.
+    pub(crate) drives_slots: bool,
     unknown: Vec<&'a str, 8>,
 }
 
@@ -24,6 +27,7 @@ impl<'a> Options<'a> {
             exit_port: None,
             iommu: Some(IommuChoice::Auto),
             checks_tables: false,
+            drives_slots: false,
             unknown: Vec::new(),
         };
         for word in line.split_ascii_whitespace() {
@@ -34,6 +38,8 @@ impl<'a> Options<'a> {
                 }
                 Some(("iommu", choice)) => options.iommu = IommuChoice::from_word(choice),
                 Some(("check_tables", "on")) => options.checks_tables = true,
+                Some(("hotplug", "native")) => options.drives_slots = true,
+                Some(("hotplug", "off")) => options.drives_slots = false,
                 // More than the list holds are not worth naming.
                 _ => drop(options.unknown.push(word)),
             }

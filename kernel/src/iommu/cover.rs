@@ -39,7 +39,7 @@ impl Cover {
 pub(crate) fn cover(function: &Function) -> Result<Cover, Refusal> {
     let units = UNITS.get().ok_or(Refusal::NoUnit)?;
     let address = PciAddress { segment: function.address.segment(), id: pci::requester(function.address) };
-    let inventory = &pci().inventory;
+    let inventory = pci().inventory();
     let index = inventory.find(function.address).ok_or(Refusal::NoUnit)?;
     let seen_as = pci::requester(inventory.requester(index));
     let found = units.firmware.cover(address, seen_as, &Hierarchy)?;

@@ -162,7 +162,8 @@ fn program_fault_event(firmware: &Firmware<'_>, index: usize, message: Msi) {
     let Firmware::Ivrs(table) = firmware else { return };
     let Some(unit) = table.units().nth(index) else { return };
     let address = own_function(&unit);
-    let function = pci().inventory.find(address).map(|at| &pci().inventory.functions()[at]);
+    let inventory = pci().inventory();
+    let function = inventory.find(address).map(|at| &inventory.functions()[at]);
     let programmed = function.ok_or(weir_kernel::pci::PciError::NotPresent).and_then(|function| {
         let message = Message { address: message.address, data: message.data };
         function.program_msi(&pci().ecam, message, 0)?;

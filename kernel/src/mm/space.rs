@@ -278,6 +278,9 @@ impl Space {
         let access = Access { write: true, execute: false, user: true, cache };
         // Taken now: taking the device away must not depend on free memory.
         self.tables.prepare_redirect()?;
+        // Now, not when the device goes, which is to be quick: the process may have written to what it saw when it
+        // lost another one.
+        self.tables.fill_blank();
         let align = if bytes < LARGE_PAGE_BYTES { PAGE_BYTES } else { LARGE_PAGE_BYTES };
         let address = self.regions.insert_anywhere(REGISTERS, bytes, align, Mapping::Registers { device })?;
         if let Err(error) = self.tables.map(address, at, bytes, access) {
@@ -297,8 +300,6 @@ impl Space {
     /// Takes the registers of a device out of reach: every mapping of them shows all ones from now on, as after a
     /// surprise removal. What the process writes there lands in a frame of its own.
     pub(crate) fn poison_registers(&mut self, device: u32, active: &CpuSet) {
-        // Again, since the process may have written to what it saw when it lost another device.
-        self.tables.fill_blank();
         let is_its = |mapping: &Mapping| matches!(mapping, Mapping::Registers { device: d } if *d == device);
         let mut from = REGISTERS.start;
         loop {
@@ -331,6 +332,7 @@ impl Space {
         ram::free(self.page, kernel_page::ORDER);
     }
 }
+
 static QUARANTINED: AtomicU64 = AtomicU64::new(0);
 
 fn quarantine(bytes: u64) {

@@ -14,12 +14,11 @@ mod storm;
 mod view;
 
 use alloc::vec::Vec;
-use spin::Once;
 
-use weir_abi::Handle;
 use weir_abi::page::FaultRecord;
+use weir_abi::{Error, Handle};
 use weir_iommu::acpi::Refusal;
-use weir_kernel::pci::{Function, MsixTable};
+use weir_kernel::pci::{Function, Inventory, MsixTable, PciAddress};
 use weir_kernel::refs::Ref;
 
 use super::event::Event;
@@ -33,9 +32,9 @@ use message::{Bound, Registers};
 use reset::Condition;
 use storm::Oversight;
 
-/// A function and who owns it.
+/// A function and who owns it. A function that comes later is another device, even where it comes to the same place.
 pub(crate) struct Device {
-    index: usize,
+    function: Function,
     /// How it is confined, or why it may be granted unconfined at most.
     cover: Result<Cover, Refusal>,
     msix: Option<MsixTable<Registers>>,
@@ -76,44 +75,89 @@ impl Owner {
 /// A handle's view of a device: the supervisor's, or that of one grant.
 #[derive(Clone)]
 pub(crate) struct DeviceRef {
-    device: &'static Device,
+    device: Ref<Device>,
     /// `None` for the supervisor.
     grant: Option<u64>,
 }
 
-static DEVICES: Once<Vec<Device>> = Once::new();
+/// By position; `None` where the function left. Never longer than what was reserved at boot.
+static DEVICES: Lock<Vec<Option<Ref<Device>>>> = Lock::new(Vec::new());
 
-/// Makes a device of every function, once the units are known.
-pub(crate) fn set_up() {
-    let functions = pci().inventory.functions();
-    let device = |(index, function): (usize, &'static Function)| Device {
-        index,
-        cover: iommu::cover(function),
-        msix: Registers::map(function),
+/// Makes a device of every function, once the units are known, and room for `spare` functions that come later.
+pub(crate) fn set_up(spare: usize) {
+    let functions: Vec<Function> = pci().inventory().functions().to_vec();
+    *DEVICES.lock() = Vec::with_capacity(functions.len() + spare);
+    for function in functions {
+        let msix = Registers::map(&function);
+        if let Err(error) = add(function, msix) {
+            log::error!("{}: {error}; it cannot be granted", function.address);
+        }
+    }
+}
+
+/// Makes a device of a function; `msix` is its table.
+fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Error> {
+    let device = Device {
+        cover: iommu::cover(&function),
+        function,
+        msix,
         change: Lock::new(Condition::Used),
         owner: Lock::new(None),
         oversight: Lock::new(Oversight::new()),
     };
-    DEVICES.call_once(|| functions.iter().enumerate().map(device).collect());
+    let device = Some(Ref::try_new(device).ok_or(Error::NoMemory)?);
+    let mut devices = DEVICES.lock();
+    if let Some(place) = devices.iter_mut().find(|place| place.is_none()) {
+        *place = device;
+    } else if devices.len() < devices.capacity() {
+        devices.push(device);
+    } else {
+        return Err(Error::NoMemory);
+    }
+    Ok(())
 }
 
-fn devices() -> &'static [Device] {
-    DEVICES.get().map_or(&[], Vec::as_slice)
+/// Makes a device of a function that came after boot.
+pub(crate) fn add_newcomer(function: Function) -> Result<(), Error> {
+    add(function, Registers::of_newcomer(&function))
+}
+
+/// Leads interrupt `index` of a port to `vector` of the first CPU, for the kernel's own use.
+pub(crate) fn bind_port(port: PciAddress, index: u16, vector: u8) -> Result<(), Error> {
+    let mut all = devices();
+    all.find(|device| device.function.address == port).ok_or(Error::NotFound)?.bind_for_kernel(index, vector)
+}
+
+/// The functions that `leaves` names leave the machine: each is taken from its owner, whose driver finds it gone, and
+/// never has another. Says how many had one.
+pub(crate) fn remove(leaves: impl Fn(PciAddress) -> bool) -> usize {
+    let leaving = devices().filter(|device| leaves(device.function.address));
+    leaving.filter(|device| device.leave()).count()
+}
+
+/// Those that are there. The list is locked for each step only.
+fn devices() -> impl Iterator<Item = Ref<Device>> {
+    let place = |position| DEVICES.lock().get(position).cloned();
+    (0..).map_while(place).flatten()
 }
 
 /// How many there are.
 pub(crate) fn count() -> usize {
-    devices().len()
+    devices().count()
 }
 
 /// The supervisor's view of device `position`.
-pub(crate) fn at(position: usize) -> Option<DeviceRef> {
-    devices().get(position).map(|device| DeviceRef { device, grant: None })
+///
+/// # Errors
+/// `NotFound` past the last, `Gone` where the function left.
+pub(crate) fn at(position: usize) -> Result<DeviceRef, Error> {
+    let place = DEVICES.lock().get(position).cloned().ok_or(Error::NotFound)?;
+    place.map(|device| DeviceRef { device, grant: None }).ok_or(Error::Gone)
 }
 
 /// How many devices `process` owns.
 pub(crate) fn owned_by(process: &Process) -> u32 {
-    devices().iter().filter(|d| d.is_owned_by(process)).count() as u32
+    devices().filter(|device| device.is_owned_by(process)).count() as u32
 }
 
 /// Takes everything away from a process that has ended.
@@ -130,7 +174,7 @@ pub(crate) fn revoke_all(process: &Ref<Process>) {
 
 /// Does what has become due: resets that go on, storms whose window is over.
 pub(crate) fn work() {
-    let due = devices().iter().flat_map(|device| {
+    let due = devices().flat_map(|device| {
         let reset = device.advance(&mut device.change.lock());
         reset.into_iter().chain(device.end_storms())
     });
@@ -140,16 +184,45 @@ pub(crate) fn work() {
 }
 
 impl Device {
-    fn function(&self) -> &'static Function {
-        &pci().inventory.functions()[self.index]
+    fn function(&self) -> &Function {
+        &self.function
     }
 
     fn number(&self) -> u32 {
-        pci::number(self.function().address)
+        pci::number(self.function.address)
+    }
+
+    /// Whether it left the machine.
+    fn is_gone(&self) -> bool {
+        matches!(*self.change.lock(), Condition::Gone)
+    }
+
+    /// Its place among the machine's functions.
+    fn index(&self, inventory: &Inventory) -> Result<usize, Error> {
+        inventory.find(self.function.address).ok_or(Error::Gone)
+    }
+
+    /// Says whether it had an owner.
+    fn leave(&self) -> bool {
+        let had_owner = {
+            let mut condition = self.change.lock();
+            // A reset under way is of no more interest.
+            *condition = Condition::Gone;
+            self.take_away(&mut condition) != Err(Error::NotFound)
+        };
+        let mut devices = DEVICES.lock();
+        let is_it =
+            |place: &&mut Option<Ref<Device>>| place.as_deref().is_some_and(|it| core::ptr::eq(it, self));
+        let struck = devices.iter_mut().find(is_it).and_then(Option::take);
+        drop(devices);
+        // Outside the lock: the last reference may go here.
+        drop(struck);
+        had_owner
     }
 
     fn has_reset(&self) -> bool {
-        pci().inventory.has_reset(self.index)
+        let inventory = pci().inventory();
+        self.index(&inventory).is_ok_and(|index| inventory.has_reset(index))
     }
 
     fn is_owned_by(&self, process: &Process) -> bool {

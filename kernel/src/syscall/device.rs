@@ -1,9 +1,11 @@
 //! Calls on devices and interrupts.
 
 use weir_abi::{Error, Rights, call};
+use weir_kernel::pci::Request;
 use weir_kernel::refs::Ref;
 
 use super::{Call, Result};
+use crate::hotplug;
 use crate::mm::user;
 use crate::object::Object;
 use crate::object::device::{self, DeviceRef};
@@ -14,7 +16,7 @@ use crate::object::process::Process;
 pub(super) fn open(call: &Call<'_>) -> Result {
     call.system(0, Rights::MANAGE)?;
     let position = usize::try_from(call.number(1)).map_err(|_| Error::NotFound)?;
-    let device = device::at(position).ok_or(Error::NotFound)?;
+    let device = device::at(position)?;
     call.open(Object::Device(device), Rights::READ.union(Rights::MANAGE))
 }
 
@@ -51,7 +53,7 @@ pub(super) fn policy(call: &Call<'_>) -> Result {
 
 pub(super) fn info(call: &Call<'_>) -> Result {
     let device: DeviceRef = call.object(0, Rights::READ)?;
-    user::write(call.number(1), &device.info())?;
+    user::write(call.number(1), &device.info()?)?;
     Ok(().into())
 }
 
@@ -100,5 +102,24 @@ pub(super) fn interrupt_control(call: &Call<'_>) -> Result {
         _ => return Err(Error::BadArgument),
     };
     interrupt.device.mask(interrupt.index, is_masked)?;
+    Ok(().into())
+}
+
+pub(super) fn pci_watch(call: &Call<'_>) -> Result {
+    call.system(0, Rights::READ)?;
+    hotplug::watch(call.optional::<Ref<Event>>(1, Rights::WRITE)?);
+    Ok(().into())
+}
+
+pub(super) fn slot_control(call: &Call<'_>) -> Result {
+    call.system(0, Rights::MANAGE)?;
+    let slot = usize::try_from(call.number(1)).map_err(|_| Error::NotFound)?;
+    let request = match call.number(2) {
+        call::SLOT_EJECT => Request::Eject,
+        call::SLOT_CUT => Request::Cut,
+        call::SLOT_SWITCH_ON => Request::On,
+        _ => return Err(Error::BadArgument),
+    };
+    hotplug::request(slot, request)?;
     Ok(().into())
 }

@@ -14,7 +14,7 @@ use crate::mm::{heap, ram, user};
 use crate::object::Object;
 use crate::object::{device, process};
 use crate::sched::SCHED;
-use crate::{boot, cpus, faults, kernel_page, trace};
+use crate::{boot, cpus, faults, hotplug, kernel_page, trace};
 
 pub(super) fn system_info(call: &Call<'_>) -> Result {
     call.system(0, Rights::READ)?;
@@ -24,16 +24,17 @@ pub(super) fn system_info(call: &Call<'_>) -> Result {
         info::KIND_SYSTEM if index == 0 => give(call, &system()),
         info::KIND_CPU => give(call, &cpu(index)?),
         info::KIND_PROCESS => give(call, &process::at(position).ok_or(Error::NotFound)?.info()),
-        info::KIND_DEVICE => give(call, &device::at(position).ok_or(Error::NotFound)?.info()),
+        info::KIND_DEVICE => give(call, &device::at(position)?.info()?),
         info::KIND_GRANT => give(call, &grant(index)?),
         info::KIND_REACH => give(call, &reach(index, Space::reach)?),
         info::KIND_DEVICE_REACH => give(call, &reach(index, Space::device_reach)?),
         info::KIND_HELD => give(call, &held(index)?),
         info::KIND_INTERRUPT => {
             let (device, number) = ((index >> 32) as usize, (index & 0xffff_ffff) as usize);
-            let device = device::at(device).ok_or(Error::NotFound)?;
+            let device = device::at(device)?;
             give(call, &device.interrupt_info(number).ok_or(Error::NotFound)?)
         }
+        info::KIND_SLOT => give(call, &hotplug::info(position).ok_or(Error::NotFound)?),
         info::KIND_FAULT => give(call, &faults::get(index).ok_or(Error::NotFound)?),
         info::KIND_TRACE => {
             const NUMBER_BITS: u32 = 48;

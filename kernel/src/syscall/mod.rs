@@ -148,6 +148,8 @@ fn perform(number: u64, call: &Call<'_>) -> Result {
         call::DEVICE_WATCH => device::watch(call),
         call::INTERRUPT_CREATE => device::interrupt_create(call),
         call::INTERRUPT_CONTROL => device::interrupt_control(call),
+        call::PCI_WATCH => device::pci_watch(call),
+        call::SLOT_CONTROL => device::slot_control(call),
         call::SYSTEM_INFO => info::system_info(call),
         call::LOG_READ => console::log_read(call),
         call::CONSOLE_READ => console::read(call),

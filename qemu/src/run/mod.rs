@@ -42,11 +42,13 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     }
     let json = options.json.as_deref().map(writable).transpose()?;
     options.pcap.as_deref().map(writable).transpose()?;
+    // A wrong name is told before the long work.
+    let named = options.machine.as_deref().map(Machine::named).transpose()?;
     let port = port::choose(options.port)?;
     let system = System::build(&options.system)?;
     let choice = options.iommu.or(system.iommu);
     let name = options.machine.as_deref().unwrap_or(machine::for_choice(choice));
-    let machine = Machine::named(name)?;
+    let machine = named.map_or_else(|| Machine::named(name), Ok)?;
     let qemu = machine.qemu()?;
     for notice in &system.notices {
         eprintln!("note: {notice}");

@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 pub use config::Config;
 pub use lines::{Lines, without_escapes};
@@ -163,6 +164,30 @@ impl Vm {
     /// QEMU has ended.
     pub fn type_text(&mut self, text: &str) -> Result<()> {
         self.console.write_all(text.as_bytes()).context("the guest's console is closed")
+    }
+
+    /// Plugs a device in: the arguments of QEMU's `device_add`.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn device_add(&mut self, device: &Value) -> Result<()> {
+        self.qmp.execute("device_add", device).map(drop)
+    }
+
+    /// Asks for a device's removal: presses the attention button of its slot.
+    ///
+    /// # Errors
+    /// QEMU refuses: there is none, or its removal was asked for before.
+    pub fn device_del(&mut self, id: &str) -> Result<()> {
+        self.qmp.execute("device_del", &json!({ "id": id })).map(drop)
+    }
+
+    /// Waits until a device has left its slot.
+    ///
+    /// # Errors
+    /// It did not within `limit`.
+    pub fn wait_deleted(&mut self, id: &str, limit: Duration) -> Result<()> {
+        self.qmp.wait_event("DEVICE_DELETED", id, limit)
     }
 
     /// Asks the guest to switch the machine off, and ends it when it does not; events until then go to `see`.

@@ -30,6 +30,10 @@ pub enum Command {
         /// Who gets it.
         app: String,
     },
+    /// Hot-plug slots.
+    Slots,
+    /// Asks something of the slot with this number.
+    Slot(u32, SlotAction),
     /// The last lines of the system log.
     Log(usize),
     /// The last events of one CPU or of all.
@@ -42,6 +46,17 @@ pub enum Command {
     Audit,
     /// Ends the machine.
     PowerOff,
+}
+
+/// What can be asked of a hot-plug slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotAction {
+    /// Take its device from its owners, and switch it off.
+    Eject,
+    /// Switch it off under them.
+    Cut,
+    /// Use the device in it.
+    SwitchOn,
 }
 
 /// What is wrong with a line.
@@ -60,7 +75,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 16] = [
+pub const HELP: [(&str, &str); 20] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -70,6 +85,10 @@ pub const HELP: [(&str, &str); 16] = [
     ("kill APP", "end an application; its policy says what follows"),
     ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
     ("handover DEVICE APP", "give a device to a running application"),
+    ("slots", "hot-plug slots"),
+    ("eject SLOT", "take a slot's device from its owners and switch the slot off"),
+    ("cut SLOT", "switch a slot off under its device's owners, as if it were pulled out"),
+    ("switch-on SLOT", "use the device in a slot that is off"),
     ("log [LINES]", "the end of the system log"),
     ("trace [CPU]", "the last events inside the kernel"),
     ("top", "what CPUs and applications did in the last second"),
@@ -113,6 +132,10 @@ impl Command {
                 }
                 _ => Err(usage("handover DEVICE APP")),
             },
+            "slots" => plain(Command::Slots, "slots"),
+            "eject" => slot(first, second, SlotAction::Eject, "eject SLOT"),
+            "cut" => slot(first, second, SlotAction::Cut, "cut SLOT"),
+            "switch-on" => slot(first, second, SlotAction::SwitchOn, "switch-on SLOT"),
             "log" if second.is_none() => {
                 number(first, "log [LINES]").map(|lines| Command::Log(lines.unwrap_or(LOG_LINES)))
             }
@@ -128,6 +151,19 @@ impl Command {
     }
 }
 
+/// A command about the slot whose number is `first`.
+fn slot(
+    first: Option<&str>,
+    second: Option<&str>,
+    action: SlotAction,
+    usage: &'static str,
+) -> Result<Command, CommandError> {
+    match (number(first, usage)?, second) {
+        (Some(slot), None) => Ok(Command::Slot(slot, action)),
+        _ => Err(CommandError::Usage(usage)),
+    }
+}
+
 /// An optional number.
 fn number<N: core::str::FromStr>(word: Option<&str>, usage: &'static str) -> Result<Option<N>, CommandError> {
     word.map(str::parse).transpose().map_err(|_| CommandError::Usage(usage))
@@ -140,7 +176,11 @@ mod tests {
     #[test]
     fn understands_every_command_of_the_help() {
         for (words, _) in HELP.iter().filter(|(words, _)| !words.is_empty()) {
-            let line = words.replace("[LINES]", "5").replace("[CPU]", "1").replace("[APP]", "echo");
+            let line = words
+                .replace("SLOT", "3")
+                .replace("[LINES]", "5")
+                .replace("[CPU]", "1")
+                .replace("[APP]", "echo");
             assert!(Command::parse(&line).is_ok(), "{line}");
         }
         assert_eq!(Command::parse("  "), Ok(Command::Nothing));
@@ -151,6 +191,7 @@ mod tests {
         assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
         let hand_over = Command::HandOver { device: "01:00.0".into(), app: "echo".into() };
         assert_eq!(Command::parse("handover 01:00.0 echo"), Ok(hand_over));
+        assert_eq!(Command::parse("cut 7"), Ok(Command::Slot(7, SlotAction::Cut)));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
 
@@ -165,6 +206,9 @@ mod tests {
         assert_eq!(text("handover a b c"), "usage: handover DEVICE APP");
         assert_eq!(text("log many"), "usage: log [LINES]");
         assert_eq!(text("trace -1"), "usage: trace [CPU]");
+        assert_eq!(text("eject"), "usage: eject SLOT");
+        assert_eq!(text("cut first"), "usage: cut SLOT");
+        assert_eq!(text("switch-on 1 2"), "usage: switch-on SLOT");
         assert_eq!(text("ps -ef"), "usage: ps");
         assert_eq!(text("grants a b"), "usage: grants [APP]");
     }

@@ -7,7 +7,10 @@ use core::fmt;
 use weir_abi::Rights;
 use weir_abi::device::{DeviceInfo, DevicePolicy, PciAddress};
 use weir_abi::handle::ObjectKind;
-use weir_abi::info::{CpuInfo, FaultInfo, GrantInfo, ProcessInfo, SystemInfo, TraceInfo, TraceKind};
+use weir_abi::info::{
+    CpuInfo, FaultInfo, GrantInfo, ProcessInfo, SLOT_COMING, SLOT_EMPTY, SLOT_GOING, SLOT_LEAVING, SLOT_OFF,
+    SLOT_ON, SlotInfo, SystemInfo, TraceInfo, TraceKind,
+};
 
 use crate::report::AppStatus;
 use crate::table::Align::{Left, Right};
@@ -127,6 +130,31 @@ fn class(class: u32) -> &'static str {
         0x08 => "system",
         0x0c => "serial bus",
         _ => "other",
+    }
+}
+
+/// `slots`.
+pub fn slots(slots: &[SlotInfo]) -> String {
+    let mut table =
+        Table::new([("SLOT", Right), ("PORT", Left), ("BUS", Left), ("STATE", Left), ("CHANGES", Right)]);
+    for info in slots {
+        let bus = format!("{:02x}", info.bus);
+        table.row([&info.number, &PciAddress(info.port), &bus, &slot_state(info), &info.changes]);
+    }
+    table.render("no hot-plug slots that the kernel drives")
+}
+
+/// A slot's state in a word.
+#[must_use]
+pub fn slot_state(info: &SlotInfo) -> &'static str {
+    match info.state {
+        SLOT_EMPTY => "empty",
+        SLOT_COMING => "coming",
+        SLOT_ON => "on",
+        SLOT_LEAVING => "leaving",
+        SLOT_GOING => "going",
+        SLOT_OFF => "off",
+        _ => "unknown",
     }
 }
 

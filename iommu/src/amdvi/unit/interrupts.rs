@@ -105,7 +105,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     }
 
     /// Has the unit send `vector` to `apic_id` when it records a fault. The environment must program the message
-    /// returned into the MSI capability of the unit's own function (of several the last), and enable it.
+    /// returned into the MSI capability of the unit's own function (of several the first in the list), and enable it.
     ///
     /// The message has 8 bits for the id, in every mode.
     ///

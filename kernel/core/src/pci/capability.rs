@@ -168,8 +168,7 @@ pub(super) fn read(config: Config, bars: &Bars) -> Result<Capabilities, PciError
     let mut found = Capabilities::default();
     for (id, at) in standard(config) {
         let bytes = match id {
-            // The last of several: AMD's IOMMU has the one that works there.
-            id::MSI => found.msi.insert(read_msi(config, at)).bytes(),
+            id::MSI if found.msi.is_none() => found.msi.insert(read_msi(config, at)).bytes(),
             id::MSIX if found.msix.is_none() => {
                 found.msix = Some(read_msix(config, at));
                 12

@@ -1,4 +1,4 @@
-//! Access to configuration space, 32 bits at a time.
+//! Access to configuration space.
 
 use pci_types::{CommandRegister, PciAddress};
 
@@ -13,6 +13,9 @@ pub trait ConfigSpace {
 
     /// Writes it.
     fn write(&self, address: PciAddress, offset: u16, value: u32);
+
+    /// Writes the 16 bits at `offset`, a multiple of 2, and leaves the other half of the register alone.
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16);
 }
 
 /// The configuration space of one function.
@@ -43,14 +46,9 @@ impl<'a> Config<'a> {
         u16::from_le_bytes(if offset & 2 == 0 { [a, b] } else { [c, d] })
     }
 
-    /// Writes the 16 bits at `offset` and puts back what the other half of the register reads.
-    ///
-    /// Not for registers whose other half has bits that are cleared by writing 1.
+    /// Writes the 16 bits at `offset`, a multiple of 2.
     pub(super) fn write_half(self, offset: u16, value: u16) {
-        let [a, b, c, d] = self.read(offset).to_le_bytes();
-        let [low, high] = value.to_le_bytes();
-        let bytes = if offset & 2 == 0 { [low, high, c, d] } else { [a, b, low, high] };
-        self.write(offset, u32::from_le_bytes(bytes));
+        self.space.write_half(self.address, offset & 0xffe, value);
     }
 
     /// Whether a function answers: neither absent nor still starting (vendor id 0001h is the answer of a root

@@ -33,6 +33,9 @@ pub enum PciError {
     /// Caller: something else lies in the same page: another BAR, memory, registers of the kernel's.
     #[error("something else lies in the same pages")]
     SharesPage,
+    /// Machine: the windows of the bridge above have no room for the function's registers.
+    #[error("no room for its registers behind the bridge")]
+    NoRoom,
     /// Device: what it says about itself contradicts itself, so it is not used.
     #[error("the function describes itself wrongly")]
     Malformed,
@@ -48,14 +51,14 @@ impl From<PciError> for weir_abi::Error {
     fn from(error: PciError) -> weir_abi::Error {
         use weir_abi::Error;
         match error {
-            PciError::NoMemory => Error::NoMemory,
+            PciError::NoMemory | PciError::NoRoom => Error::NoMemory,
             PciError::NotPresent => Error::Unsupported,
             PciError::OutOfRange | PciError::HoldsInterruptTable | PciError::SharesPage => Error::BadArgument,
             PciError::Malformed => Error::NotIsolated,
-            PciError::BadBusRanges { .. }
-            | PciError::TooManyFunctions { .. }
-            | PciError::Vanished
-            | PciError::TimedOut(_) => Error::Hardware,
+            PciError::Vanished => Error::Gone,
+            PciError::BadBusRanges { .. } | PciError::TooManyFunctions { .. } | PciError::TimedOut(_) => {
+                Error::Hardware
+            }
         }
     }
 }

@@ -3,13 +3,16 @@
 use pci_types::{CommandRegister, PciAddress};
 
 use super::bar::{self, Bars};
-use super::capability::{self, Capabilities};
+use super::capability::{self, Capabilities, PortType};
 use super::config::{Config, ConfigSpace};
 use super::error::PciError;
 use super::registers::{
-    AcsFlags, AcsWord, AtsWord, BusNumbers, ClassWord, HeaderWord, MsiControl, MsixControl, SriovControl,
-    offset,
+    AcsFlags, AcsWord, AtsWord, BridgeControl, BusNumbers, ClassWord, HeaderWord, MsiControl, MsixControl,
+    RootControl, SriovControl, offset,
 };
+
+/// Root Control Register in the PCI Express capability (§7.5.3 "PCI Express Capability Structure").
+const ROOT_CONTROL: u16 = 0x1c;
 
 /// A function as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +131,21 @@ impl Function {
         }
     }
 
-    /// A bridge goes on mastering the bus: transfers from behind it need that.
+    /// A bridge goes on mastering the bus: transfers from behind it need that. Nobody reports system errors, which a
+    /// device could otherwise raise by a malformed message, and firmware turn into the end of the machine (§6.2.6 "Error
+    /// Message Controls").
     fn quiet_header(&self, config: Config) -> CommandRegister {
         let mut command = config.command() | CommandRegister::INTERRUPT_DISABLE;
+        command.remove(CommandRegister::SERR_ENABLE);
         command.set(CommandRegister::BUS_MASTER_ENABLE, self.is_bridge() && command.contains(BUS_MASTER));
         config.set_command(command);
+        if self.is_bridge() {
+            let control = BridgeControl::from_bits(config.read_half(offset::BRIDGE_CONTROL));
+            config.write_half(
+                offset::BRIDGE_CONTROL,
+                control.with_forwards_system_errors(false).with_discard_status(false).into_bits(),
+            );
+        }
         if let Some(rom) = self.rom_offset() {
             config.write(rom, config.read(rom) & !1);
         }
@@ -170,6 +183,11 @@ impl Function {
             let control = SriovControl::from_bits(config.read(sriov + 8));
             let off = control.with_has_functions(false).with_decodes_memory(false).with_status(0);
             config.write(sriov + 8, off.into_bits());
+        }
+        if let Some(express) = capabilities.express.filter(|it| it.port_type == PortType::RootPort) {
+            let at = express.offset + ROOT_CONTROL;
+            let control = RootControl::from_bits(config.read_half(at));
+            config.write_half(at, control.with_system_errors(0).into_bits());
         }
         self.acs = capabilities.acs.map(|acs| enable_acs(config, acs));
     }
@@ -246,7 +264,9 @@ impl Function {
     /// The function's configuration space, where it still is the same function.
     pub(super) fn present<'a>(&self, space: &'a dyn ConfigSpace) -> Result<Config<'a>, PciError> {
         let config = Config::new(space, self.address);
-        let is_same = config.read_half(offset::VENDOR) == self.vendor
+        // One that went while it was identified has the vendor of nobody.
+        let is_same = config.is_present()
+            && config.read_half(offset::VENDOR) == self.vendor
             && config.read_half(offset::VENDOR + 2) == self.device;
         if is_same { Ok(config) } else { Err(PciError::Vanished) }
     }

@@ -9,29 +9,14 @@
 //! found out. Glossary: *alias* — a requester under which a bridge passes on the transfers of another
 //! function (PCI Express to PCI/PCI-X Bridge Specification 1.0 §2.3).
 
-use alloc::vec::Vec;
-
 use pci_types::PciAddress;
 
 use super::capability::PortType;
 use super::enumerate::Inventory;
-use super::error::PciError;
 use super::function::{Function, Header, ISOLATING};
 use super::registers::AcsFlags;
 
 impl Inventory {
-    /// The isolation group of every function: the index of the first function in it.
-    ///
-    /// # Errors
-    ///
-    /// [`PciError::NoMemory`].
-    pub fn groups(&self) -> Result<Vec<usize>, PciError> {
-        let mut groups = Vec::new();
-        groups.try_reserve_exact(self.functions.len()).map_err(|_| PciError::NoMemory)?;
-        groups.extend((0..self.functions.len()).map(|index| self.group(index)));
-        Ok(groups)
-    }
-
     /// The requesters that transfers of a function can carry: its own, then the aliases that bridges above it use,
     /// the one nearest to the IOMMU last.
     pub fn requesters(&self, index: usize) -> impl Iterator<Item = PciAddress> {
@@ -45,7 +30,10 @@ impl Inventory {
         self.requesters(index).last().unwrap_or(self.functions[index].address)
     }
 
-    fn group(&self, index: usize) -> usize {
+    /// The isolation group of a function: the index of the first function in it. Equal as long as no function comes or
+    /// goes.
+    #[must_use]
+    pub fn group(&self, index: usize) -> usize {
         let mut reach = index;
         // Without access control on the way up, transfers turn round at the bridge and come down elsewhere. A bridge
         // with an alias, under which the IOMMU cannot tell functions apart, never has access control.

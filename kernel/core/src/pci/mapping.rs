@@ -76,7 +76,7 @@ impl Function {
 }
 
 /// The pages that `range` touches. BARs end below 2⁵², so nothing wraps.
-fn whole_pages(range: &Range<PhysAddr>) -> Range<PhysAddr> {
+pub(super) fn whole_pages(range: &Range<PhysAddr>) -> Range<PhysAddr> {
     let start = range.start.0 / FRAME_BYTES * FRAME_BYTES;
     PhysAddr(start)..PhysAddr(range.end.0.next_multiple_of(FRAME_BYTES))
 }
@@ -89,6 +89,6 @@ fn pages_within(pages: &Range<PhysAddr>, offset: u64, bytes: u64) -> Option<Rang
     (is_whole && end <= pages.end.0).then_some(PhysAddr(start)..PhysAddr(end))
 }
 
-fn overlap(a: &Range<PhysAddr>, b: &Range<PhysAddr>) -> bool {
+pub(super) fn overlap(a: &Range<PhysAddr>, b: &Range<PhysAddr>) -> bool {
     a.start < b.end && b.start < a.end
 }

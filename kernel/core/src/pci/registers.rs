@@ -17,6 +17,10 @@ pub mod offset {
     pub const BARS: u16 = 0x10;
     /// [`super::BusNumbers`], of a bridge.
     pub const BUS_NUMBERS: u16 = 0x18;
+    /// [`super::WindowWord`] of memory, of a bridge.
+    pub const MEMORY_WINDOW: u16 = 0x20;
+    /// [`super::WindowWord`] of prefetchable memory, of a bridge; the upper halves of base and limit follow.
+    pub const PREFETCHABLE_WINDOW: u16 = 0x24;
     /// Subsystem vendor id and subsystem id, of an endpoint.
     pub const SUBSYSTEM: u16 = 0x2c;
     /// Expansion ROM, of an endpoint; bit 0 enables it.
@@ -60,10 +64,40 @@ pub struct BusNumbers {
     pub latency: u8,
 }
 
+/// Memory that a bridge passes down (§7.5.1.3.8 "Memory Base Register/Memory Limit Register", §7.5.1.3.9).
+#[bitfield(u32)]
+pub struct WindowWord {
+    /// Of prefetchable memory: the upper halves count.
+    pub is_64_bit: bool,
+    #[bits(3)]
+    __: u8,
+    /// In units of 1 MiB.
+    #[bits(12)]
+    pub first: u32,
+    #[bits(4)]
+    __: u8,
+    /// The last unit of 1 MiB.
+    #[bits(12)]
+    pub last: u32,
+}
+
+/// §7.5.3.12 "Root Control Register", at 1Ch of the PCI Express capability of a root port.
+#[bitfield(u16)]
+pub struct RootControl {
+    /// For correctable, non-fatal and fatal errors, a bit each.
+    #[bits(3)]
+    pub system_errors: u8,
+    #[bits(13)]
+    pub other: u16,
+}
+
 /// §7.5.1.3.13 "Bridge Control Register".
 #[bitfield(u16)]
 pub struct BridgeControl {
-    #[bits(6)]
+    pub answers_parity_errors: bool,
+    /// SERR# Enable: error messages from behind go on.
+    pub forwards_system_errors: bool,
+    #[bits(4)]
     pub forwarding: u8,
     pub resets_bus: bool,
     #[bits(3)]
@@ -128,6 +162,17 @@ pub struct DeviceCapabilities {
     __: u8,
 }
 
+/// §7.5.3.4 "Device Control Register", by itself.
+#[bitfield(u16)]
+pub struct DeviceSettings {
+    #[bits(5)]
+    pub reports: u8,
+    /// Largest payload sent: 128 bytes shifted left by this.
+    #[bits(3)]
+    pub payload: u8,
+    pub other: u8,
+}
+
 /// §7.5.3.4 "Device Control Register" and §7.5.3.5 "Device Status Register".
 #[bitfield(u32)]
 pub struct DeviceControl {
@@ -141,6 +186,116 @@ pub struct DeviceControl {
     pub is_pending: bool,
     #[bits(10)]
     __: u16,
+}
+
+/// §7.5.3.6 "Link Capabilities Register".
+#[bitfield(u32)]
+pub struct LinkCapabilities {
+    #[bits(20)]
+    pub other: u32,
+    pub reports_active: bool,
+    #[bits(11)]
+    __: u16,
+}
+
+/// §7.5.3.8 "Link Status Register".
+#[bitfield(u16)]
+pub struct LinkStatus {
+    #[bits(13)]
+    pub other: u16,
+    /// The data link layer is up.
+    pub is_active: bool,
+    #[bits(2)]
+    __: u8,
+}
+
+/// §7.5.3.9 "Slot Capabilities Register".
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct SlotCapabilities {
+    pub has_button: bool,
+    pub has_power_controller: bool,
+    pub has_latch: bool,
+    pub has_attention_indicator: bool,
+    pub has_power_indicator: bool,
+    pub allows_surprise: bool,
+    pub is_hot_plug_capable: bool,
+    #[bits(10)]
+    pub power_limit: u16,
+    pub has_interlock: bool,
+    /// It does not tell when a command is completed: the next may follow at once.
+    pub is_silent: bool,
+    /// What is printed beside the slot.
+    #[bits(13)]
+    pub number: u16,
+}
+
+/// §7.5.3.10 "Slot Control Register".
+#[bitfield(u16)]
+#[derive(PartialEq, Eq)]
+pub struct SlotControl {
+    pub tells_button: bool,
+    pub tells_power_fault: bool,
+    pub tells_latch: bool,
+    pub tells_presence: bool,
+    pub tells_completion: bool,
+    pub interrupts: bool,
+    #[bits(2)]
+    pub attention_indicator: Indicator,
+    #[bits(2)]
+    pub power_indicator: Indicator,
+    pub is_power_off: bool,
+    /// Writing 1 toggles the interlock.
+    pub toggles_interlock: bool,
+    pub tells_link: bool,
+    #[bits(3)]
+    __: u8,
+}
+
+/// What a lamp shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Indicator {
+    /// Nobody has set it.
+    Unset = 0,
+    /// On.
+    On = 1,
+    /// Blinking.
+    Blinks = 2,
+    /// Off.
+    Off = 3,
+}
+
+impl Indicator {
+    const fn into_bits(self) -> u8 {
+        self as u8
+    }
+
+    const fn from_bits(bits: u8) -> Indicator {
+        match bits {
+            1 => Indicator::On,
+            2 => Indicator::Blinks,
+            3 => Indicator::Off,
+            _ => Indicator::Unset,
+        }
+    }
+}
+
+/// §7.5.3.11 "Slot Status Register". Those that tell of something that happened are cleared by writing 1.
+#[bitfield(u16)]
+#[derive(PartialEq, Eq)]
+pub struct SlotStatus {
+    pub button: bool,
+    pub power_fault: bool,
+    pub latch_changed: bool,
+    pub presence_changed: bool,
+    pub completed: bool,
+    pub is_latch_open: bool,
+    pub is_present: bool,
+    pub is_interlocked: bool,
+    pub link_changed: bool,
+    #[bits(7)]
+    __: u8,
 }
 
 /// §7.7.1.2 "Message Control Register for MSI".
@@ -270,6 +425,15 @@ const _: () = assert!(ExtendedWord::VERSION_OFFSET == 16 && ExtendedWord::NEXT_O
 const _: () = assert!(ExpressWord::PORT_TYPE_OFFSET == 4);
 const _: () = assert!(DeviceCapabilities::HAS_FLR_OFFSET == 28);
 const _: () = assert!(DeviceControl::INITIATE_FLR_OFFSET == 15 && DeviceControl::IS_PENDING_OFFSET == 21);
+const _: () = assert!(WindowWord::FIRST_OFFSET == 4 && WindowWord::LAST_OFFSET == 20);
+const _: () = assert!(DeviceSettings::PAYLOAD_OFFSET == 5 && LinkCapabilities::REPORTS_ACTIVE_OFFSET == 20);
+const _: () = assert!(LinkStatus::IS_ACTIVE_OFFSET == 13);
+const _: () = assert!(SlotCapabilities::IS_HOT_PLUG_CAPABLE_OFFSET == 6);
+const _: () = assert!(SlotCapabilities::IS_SILENT_OFFSET == 18 && SlotCapabilities::NUMBER_OFFSET == 19);
+const _: () = assert!(SlotControl::INTERRUPTS_OFFSET == 5 && SlotControl::POWER_INDICATOR_OFFSET == 8);
+const _: () = assert!(SlotControl::IS_POWER_OFF_OFFSET == 10 && SlotControl::TELLS_LINK_OFFSET == 12);
+const _: () = assert!(SlotStatus::COMPLETED_OFFSET == 4 && SlotStatus::IS_PRESENT_OFFSET == 6);
+const _: () = assert!(SlotStatus::LINK_CHANGED_OFFSET == 8);
 const _: () = assert!(MsiControl::VECTORS_CAPABLE_OFFSET == 1 && MsiControl::VECTORS_ENABLED_OFFSET == 4);
 const _: () = assert!(MsiControl::IS_64_BIT_OFFSET == 7 && MsiControl::HAS_MASK_OFFSET == 8);
 const _: () = assert!(MsixControl::IS_MASKED_OFFSET == 14 && MsixControl::IS_ENABLED_OFFSET == 15);

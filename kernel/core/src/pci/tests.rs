@@ -1,6 +1,7 @@
 //! Tests of the PCI modules on machines whose functions are scripted.
 
 mod bars;
+mod bay;
 mod capabilities;
 mod enumeration;
 mod fake;
@@ -8,4 +9,6 @@ mod groups;
 mod hostile;
 mod interrupts;
 mod mapping;
+mod plugging;
 mod resets;
+mod slots;

@@ -6,6 +6,7 @@ use weir_abi::info::{FaultInfo, TraceKind};
 use weir_abi::page::FaultRecord;
 use weir_iommu::unit::{Fault, FaultKind, FaultReason};
 use weir_kernel::pci::Function;
+use weir_kernel::refs::Ref;
 
 use super::{Device, devices};
 use crate::arch::time;
@@ -17,11 +18,10 @@ const LOGGED: u32 = 16;
 
 /// Tells the owner and the supervisor of an access that unit `unit` blocked.
 pub(crate) fn deliver(unit: usize, fault: Fault, is_overflow: bool) {
-    let is_its = |d: &&Device| d.cover.as_ref().is_ok_and(|c| c.is_from(unit, fault.requester));
+    let is_its = |d: &Ref<Device>| d.cover.as_ref().is_ok_and(|c| c.is_from(unit, fault.requester));
     // Functions behind one bridge send with its id: they have one owner, if any.
-    let has_owner = |d: &&Device| d.owner.lock().is_some();
-    let mut senders = devices().iter().filter(is_its);
-    let device = senders.clone().find(has_owner).or_else(|| senders.next());
+    let has_owner = |d: &Ref<Device>| d.owner.lock().is_some();
+    let device = devices().filter(is_its).find(has_owner).or_else(|| devices().find(is_its));
     let time_ns = time::now_ns();
     let mut info = FaultInfo {
         requester: u32::from(fault.requester.0),
@@ -31,7 +31,7 @@ pub(crate) fn deliver(unit: usize, fault: Fault, is_overflow: bool) {
         reason: fault.reason.0.into(),
         time_ns,
     };
-    if let Some(device) = device {
+    if let Some(device) = &device {
         info.requester = pci::number(device.function().address);
         info.owner = device.tell_owner(&info, is_overflow);
     }

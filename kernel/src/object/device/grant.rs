@@ -14,52 +14,59 @@ use crate::arch::time;
 use crate::object::Object;
 use crate::object::process::Process;
 use crate::pci::pci;
+use crate::sync::Lock;
 use crate::trace;
+
+/// Held from the look at who owns the rest of a group until the new owner is entered: two functions of one group that
+/// are granted at the same moment must not both find the group free.
+static CHOOSING_OWNER: Lock<()> = Lock::new(());
 
 impl Device {
     /// Makes `process` the owner.
-    pub(crate) fn assign(&'static self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
+    pub(crate) fn assign(device: &Ref<Device>, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
         if flags & !(call::ASSIGN_UNCONFINED | call::ASSIGN_ANNOUNCE) != 0 {
             return Err(Error::BadArgument);
         }
         let accept_unconfined = flags & call::ASSIGN_UNCONFINED != 0;
-        let mut condition = self.change.lock();
-        let function = self.function();
-        if self.owner.lock().is_some() {
+        let mut condition = device.change.lock();
+        let function = device.function();
+        if device.owner.lock().is_some() {
             return Err(Error::Busy);
         }
         const BRIDGE_CLASS: u32 = 0x06;
         if function.is_bridge() || function.class >> 16 == BRIDGE_CLASS || function.is_malformed {
             return Err(Error::Unsupported);
         }
-        if let Err(reason) = self.cover
+        if let Err(reason) = device.cover
             && !accept_unconfined
         {
             log::warn!("{}: not granted to {}: {reason}", function.address, process.name());
             return Err(Error::NoIommu);
         }
-        if !self.has_reset() && !accept_unconfined {
+        if !device.has_reset() && !accept_unconfined {
             // The next owner would find what this one left.
             log::warn!("{}: not granted to {}: it has no reset of its own", function.address, process.name());
             return Err(Error::NotIsolated);
         }
         match *condition {
+            Condition::Gone => return Err(Error::Gone),
             Condition::Failed => return Err(Error::Hardware),
-            Condition::Used | Condition::Resetting(_) if self.has_reset() => return Err(Error::Busy),
+            Condition::Used | Condition::Resetting(_) if device.has_reset() => return Err(Error::Busy),
             _ => {}
         }
-        self.check_group(process)?;
+        let _choosing = CHOOSING_OWNER.lock();
+        device.check_group(process)?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match &self.cover {
+        process.change_space(|space| match &device.cover {
             Ok(cover) => space.attach(cover),
             Err(_) => {
                 space.set_unconfined();
                 Ok(())
             }
         })?;
-        self.oversight.lock().begin_grant();
-        let handle = self.hand_over(process);
-        match (&handle, &self.cover) {
+        device.oversight.lock().begin_grant();
+        let handle = Device::hand_over(device, process);
+        match (&handle, &device.cover) {
             (Err(_), Ok(cover)) => process.change_space(|space| space.detach(cover))?,
             (Err(_), Err(_)) => {}
             (Ok(handle), _) => {
@@ -72,14 +79,14 @@ impl Device {
         handle
     }
 
-    pub(super) fn hand_over(&'static self, process: &Ref<Process>) -> Result<Handle, Error> {
+    fn hand_over(device: &Ref<Device>, process: &Ref<Process>) -> Result<Handle, Error> {
         static GRANTS: AtomicU64 = AtomicU64::new(1);
         let grant = GRANTS.fetch_add(1, Ordering::Relaxed);
         let mut interrupts = Vec::new();
-        let count = usize::from(self.function().interrupts());
+        let count = usize::from(device.function().interrupts());
         interrupts.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
         interrupts.resize_with(count, || None);
-        let view = DeviceRef { device: self, grant: Some(grant) };
+        let view = DeviceRef { device: device.clone(), grant: Some(grant) };
         let handle = process.adopt(Object::Device(view), Rights::READ.union(Rights::USE))?;
         let owner = Owner {
             process: process.clone(),
@@ -91,23 +98,27 @@ impl Device {
             faults_logged: 0,
             is_resetting: false,
         };
-        *self.owner.lock() = Some(owner);
-        trace::record(TraceKind::DeviceAssigned, process.id, [self.number().into(), handle.0]);
+        *device.owner.lock() = Some(owner);
+        trace::record(TraceKind::DeviceAssigned, process.id, [device.number().into(), handle.0]);
         Ok(handle)
     }
 
     /// Functions that can reach each other past the IOMMU have one owner.
     pub(super) fn check_group(&self, process: &Ref<Process>) -> Result<(), Error> {
-        let group = pci().groups[self.index];
-        let in_group = || devices().iter().filter(|d| pci().groups[d.index] == group);
-        let foreign = |d: &&Device| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
-        let Some(other) = in_group().find(foreign) else { return Ok(()) };
+        let inventory = pci().inventory();
+        let group_of = |device: &Device| device.index(&inventory).map(|index| inventory.group(index));
+        let group = group_of(self)?;
+        let is_in_group = |d: &Ref<Device>| group_of(d) == Ok(group);
+        // Asked first: few functions have an owner, and where one is in the list has to be looked for.
+        let is_foreign =
+            |d: &Ref<Device>| d.owner.lock().as_ref().is_some_and(|o| !o.process.is_same(process));
+        let Some(other) = devices().filter(is_foreign).find(is_in_group) else { return Ok(()) };
         log::warn!(
             "{}: not granted to {}: {} has another owner, and these reach each other past the IOMMU:{}",
             self.function().address,
             process.name(),
             other.function().address,
-            Addresses(|| in_group().map(|d| d.function().address)),
+            Addresses(|| devices().filter(is_in_group).map(|d| d.function().address)),
         );
         Err(Error::NotIsolated)
     }
@@ -117,7 +128,11 @@ impl Device {
         self.take_away(&mut self.change.lock())
     }
 
-    /// The revocation itself.
+    /// The revocation itself. All steps are taken whatever one of them returns.
+    ///
+    /// # Errors
+    /// `NotFound`: nobody owns it. `Hardware`: it is over, but the device was not confirmed to be cut off; what it may
+    /// still reach stays out of use.
     pub(super) fn take_away(&self, condition: &mut Condition) -> Result<(), Error> {
         let start_ns = time::now_ns();
         // 1: the grant is dead: every later use of the owner's handle fails.
@@ -139,11 +154,12 @@ impl Device {
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;
-        if let Some(error) = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err)]
+        // A process or a function that is gone has nothing left to take away.
+        let failed = [zapped.err(), quiet.err().map(Error::from), detached.and_then(Result::err)]
             .into_iter()
             .flatten()
-            .find(|e| *e != Error::Gone)
-        {
+            .find(|e| *e != Error::Gone);
+        if let Some(error) = failed {
             log::error!("{}: revocation: {error}", function.address);
         }
         // 7: it forgets this owner's data from now on; whoever is next waits for the end of that.
@@ -154,7 +170,7 @@ impl Device {
         owner.tell();
         let closed = process.handles.lock().remove(owner.handle);
         drop(closed);
-        Ok(())
+        failed.map_or(Ok(()), |_| Err(Error::Hardware))
     }
 }
 

@@ -1,11 +1,12 @@
 //! A device's interrupts: vectors, remapping entries and the registers that hold the messages.
 
 use weir_abi::Error;
-use weir_kernel::pci::{Function, Message, MsixState, MsixTable, TableRegisters};
+use weir_kernel::pci::{Function, Message, Msix, MsixState, MsixTable, PciError, TableRegisters};
 
 use super::{Device, Owner};
 use crate::cpus;
 use crate::iommu::{self, Cover, InterruptHandle};
+use crate::mm::address::PhysAddr;
 use crate::mm::vmap;
 use crate::object::interrupt::Route;
 use crate::pci::pci;
@@ -60,16 +61,30 @@ impl Device {
         Ok((Some(entry), Message { address: msi.address, data: msi.data }))
     }
 
-    /// Writes a bound interrupt to the device, masked.
-    pub(super) fn program(&self, index: u16, bound: &Bound) -> Result<(), Error> {
+    /// Leads an interrupt of a function that the kernel itself uses to `vector` of the first CPU, for ever. A function
+    /// without MSI-X has one, whatever `index`.
+    pub(super) fn bind_for_kernel(&self, index: u16, vector: u8) -> Result<(), Error> {
+        let cover = self.cover.as_ref().map_err(|_| Error::NoIommu)?;
+        let function = self.function();
+        let index = if self.msix.is_some() { index } else { 0 };
+        let msi = iommu::allocate_interrupt(cover, vector, 0)?.msi();
+        function.set_memory_decode(&pci().ecam, true)?;
+        self.program(index, Message { address: msi.address, data: msi.data })?;
+        // Messages are transfers, too.
+        function.set_bus_master(&pci().ecam, true)?;
+        self.set_masked(index, false)
+    }
+
+    /// Writes an interrupt's message to the device, masked.
+    pub(super) fn program(&self, index: u16, message: Message) -> Result<(), Error> {
         let (function, ecam) = (self.function(), &pci().ecam);
         match &self.msix {
             Some(table) => {
-                table.program(index, bound.message)?;
+                table.program(index, message)?;
                 Ok(function.set_msix(ecam, MsixState::On)?)
             }
             // MSI messages differ in the low data bits, which remapping by one entry each has no use for: one.
-            None if index == 0 => Ok(function.program_msi(ecam, bound.message, 0)?),
+            None if index == 0 => Ok(function.program_msi(ecam, message, 0)?),
             None => Err(Error::Unsupported),
         }
     }
@@ -94,7 +109,7 @@ impl Device {
             let Some(bound) = bound.as_ref().filter(|bound| bound.stopped_until_ns.is_none()) else {
                 continue;
             };
-            self.program(index, bound)?;
+            self.program(index, bound.message)?;
             self.set_masked(index, bound.is_masked)?;
         }
         Ok(())
@@ -103,7 +118,7 @@ impl Device {
     /// Lets an interrupt arrive again that was stopped, and has its owner look: some may have been lost.
     pub(super) fn open_again(&self, index: u16, bound: &mut Bound) -> Result<(), Error> {
         (bound.entry, bound.message) = self.message(&bound.route)?;
-        self.program(index, bound)?;
+        self.program(index, bound.message)?;
         self.set_masked(index, bound.is_masked)?;
         bound.route.signal();
         Ok(())
@@ -120,7 +135,10 @@ impl Device {
         } else {
             Ok(())
         };
-        if let Err(error) = masked {
+        // A function that is gone sends nothing.
+        if let Err(error) = masked
+            && error != PciError::Vanished
+        {
             log::warn!("{}: interrupts not masked at the device: {error}", function.address);
         }
         for bound in owner.interrupts.iter_mut().filter_map(Option::take) {
@@ -135,8 +153,13 @@ fn direct_message(route: &Route) -> Result<Message, Error> {
     Ok(Message { address: 0xfee0_0000 | u64::from(apic_id) << 12, data: route.vector().into() })
 }
 
-/// An MSI-X table, mapped for ever.
-pub(super) struct Registers(*mut u8);
+/// An MSI-X table.
+pub(super) enum Registers {
+    /// Mapped for ever.
+    Mapped(*mut u8),
+    /// Of a function that came after boot: shown when used.
+    At(PhysAddr),
+}
 
 // SAFETY: device registers belong to no CPU; each access is one whole register.
 unsafe impl Send for Registers {}
@@ -144,22 +167,45 @@ unsafe impl Send for Registers {}
 unsafe impl Sync for Registers {}
 
 impl Registers {
+    /// The table of a function found at boot.
     pub(super) fn map(function: &Function) -> Option<MsixTable<Registers>> {
-        let msix = function.capabilities.msix?;
-        let bar = function.bars.get(usize::from(msix.table.bar))?.as_ref()?.memory()?;
-        let at = bar.start.0.checked_add(msix.table.offset)?;
-        Some(MsixTable::new(&msix, Registers(vmap::map_registers(at, msix.table.bytes))))
+        let (msix, at) = place(function)?;
+        Some(MsixTable::new(&msix, Registers::Mapped(vmap::map_registers(at.0, msix.table.bytes))))
     }
+
+    /// The table of a function that came later.
+    pub(super) fn of_newcomer(function: &Function) -> Option<MsixTable<Registers>> {
+        let (msix, at) = place(function)?;
+        Some(MsixTable::new(&msix, Registers::At(at)))
+    }
+
+    fn with<T>(&self, offset: u64, access: impl FnOnce(*mut u32) -> T) -> T {
+        match self {
+            // SAFETY: `MsixTable` stays within the table, which is mapped whole.
+            Registers::Mapped(table) => access(unsafe { table.add(offset as usize) }.cast()),
+            // Registers are aligned, so none crosses a page.
+            Registers::At(table) => {
+                vmap::with_registers(PhysAddr(table.0 + offset), |register| access(register.cast()))
+            }
+        }
+    }
+}
+
+/// Where a function's table is.
+fn place(function: &Function) -> Option<(Msix, PhysAddr)> {
+    let msix = function.capabilities.msix?;
+    let bar = function.bars.get(usize::from(msix.table.bar))?.as_ref()?.memory()?;
+    Some((msix, PhysAddr(bar.start.0.checked_add(msix.table.offset)?)))
 }
 
 impl TableRegisters for Registers {
     fn read(&self, offset: u64) -> u32 {
-        // SAFETY: `MsixTable` stays within the table, which is mapped whole.
-        unsafe { self.0.add(offset as usize).cast::<u32>().read_volatile() }
+        // SAFETY: `with` gives a register of the table.
+        self.with(offset, |register| unsafe { register.read_volatile() })
     }
 
     fn write(&self, offset: u64, value: u32) {
         // SAFETY: as above.
-        unsafe { self.0.add(offset as usize).cast::<u32>().write_volatile(value) }
+        self.with(offset, |register| unsafe { register.write_volatile(value) });
     }
 }

@@ -8,6 +8,7 @@ use weir_kernel::pci::{PciError, PendingReset, Progress};
 
 use super::{Device, Owner};
 use crate::arch::time;
+use crate::hotplug::{self, Hold};
 use crate::pci::pci;
 use crate::sched;
 
@@ -20,6 +21,8 @@ pub(super) enum Condition {
     Resetting(Resetting),
     /// It was reset, and nobody used it since.
     Clean,
+    /// It left the machine: nobody gets it, whatever comes.
+    Gone,
     /// It did not come back from its reset: nobody gets it.
     Failed,
 }
@@ -30,6 +33,8 @@ pub(super) struct Resetting {
     due_us: u64,
     /// The grant whose owner asked for it; `None` where the next owner needs it.
     asked_by: Option<u64>,
+    /// Its slot does not mind that its link goes down.
+    _hold: Hold,
 }
 
 fn now_us() -> u64 {
@@ -47,6 +52,7 @@ impl Device {
             self.begin_reset(&mut condition, None);
         }
         match *condition {
+            Condition::Gone => Err(Error::Gone),
             Condition::Failed => Err(Error::Hardware),
             Condition::Resetting(_) => Ok(true),
             Condition::Used | Condition::Clean => Ok(false),
@@ -55,13 +61,20 @@ impl Device {
 
     /// Stops the function's transfers and begins its reset. One that the former owner asked for goes on first.
     pub(super) fn begin_reset(&self, condition: &mut Condition, asked_by: Option<u64>) {
-        if !self.has_reset() || matches!(condition, Condition::Resetting(_)) {
+        if matches!(condition, Condition::Resetting(_) | Condition::Gone) || !self.has_reset() {
             return;
         }
         let now_us = now_us();
-        match pci().inventory.begin_reset(self.index, &pci().ecam, now_us) {
+        let hold = hotplug::hold(self.function().address);
+        let begun = {
+            let inventory = pci().inventory();
+            let index = self.index(&inventory).map_err(|_| PciError::Vanished);
+            index.and_then(|index| inventory.begin_reset(index, &pci().ecam, now_us))
+        };
+        match begun {
             Ok(pending) => {
-                *condition = Condition::Resetting(Resetting { pending, due_us: now_us, asked_by });
+                let resetting = Resetting { pending, due_us: now_us, asked_by, _hold: hold };
+                *condition = Condition::Resetting(resetting);
                 if let Some(due_ns) = self.advance(condition) {
                     sched::set_alarm(due_ns);
                 }

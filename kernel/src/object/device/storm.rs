@@ -70,7 +70,9 @@ impl Device {
         };
         match finding {
             Finding::Calm => {}
-            Finding::Endless if policy.has(DevicePolicy::REVOKE_ON_STORM) && self.revoke().is_ok() => {
+            Finding::Endless
+                if policy.has(DevicePolicy::REVOKE_ON_STORM) && self.revoke() != Err(Error::NotFound) =>
+            {
                 log::error!("{}: it faults without end: taken away", self.function().address);
                 self.tell_supervisor();
             }

@@ -1,5 +1,7 @@
 //! What holders of a handle do with a device.
 
+use core::ops::Range;
+
 use weir_abi::device::{BarInfo, DeviceInfo};
 use weir_abi::info::InterruptInfo;
 use weir_abi::{Error, Handle, call};
@@ -29,7 +31,7 @@ impl DeviceRef {
 
     /// See [`Device::assign`]; for the supervisor only.
     pub(crate) fn assign(&self, process: &Ref<Process>, flags: u64) -> Result<Handle, Error> {
-        self.device.assign(process, flags)
+        Device::assign(&self.device, process, flags)
     }
 
     /// See [`Device::revoke`].
@@ -40,20 +42,25 @@ impl DeviceRef {
     /// Runs `with` on the grant this is a view of; `Gone` if that is over.
     pub(super) fn with_owner<T>(
         &self,
-        with: impl FnOnce(&'static Device, &mut Owner) -> Result<T, Error>,
+        with: impl FnOnce(&Device, &mut Owner) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut guard = self.device.owner.lock();
         let owner = guard.as_mut().filter(|owner| Some(owner.grant) == self.grant).ok_or(Error::Gone)?;
-        with(self.device, owner)
+        with(&self.device, owner)
     }
 
-    /// Whether the grant still stands; the supervisor's view always does.
+    /// Whether the grant still stands; the supervisor's view does as long as the function is there.
     fn check(&self) -> Result<(), Error> {
-        if self.grant.is_none() { Ok(()) } else { self.with_owner(|_, _| Ok(())) }
+        match self.grant {
+            Some(_) => self.with_owner(|_, _| Ok(())),
+            None if self.device.is_gone() => Err(Error::Gone),
+            None => Ok(()),
+        }
     }
 
-    /// Its description.
-    pub(crate) fn info(&self) -> DeviceInfo {
+    /// Its description; `Gone` where the function left or the grant is over.
+    pub(crate) fn info(&self) -> Result<DeviceInfo, Error> {
+        self.check()?;
         let function = self.device.function();
         let mut flags = 0;
         let mut set = |condition: bool, flag| flags |= if condition { flag } else { 0 };
@@ -82,7 +89,7 @@ impl DeviceRef {
             },
             _ => BarInfo::default(),
         };
-        DeviceInfo {
+        Ok(DeviceInfo {
             address: self.address(),
             vendor: function.vendor,
             device: function.device,
@@ -93,14 +100,19 @@ impl DeviceRef {
             header_type: function.header.number(),
             interrupts: function.interrupts(),
             flags,
-            group: pci().groups[self.device.index] as u32,
+            group: self.group(),
             owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
             faults,
             fault_storms,
             interrupt_storms,
             policy,
             bars: function.bars.each_ref().map(bar),
-        }
+        })
+    }
+
+    fn group(&self) -> u32 {
+        let inventory = pci().inventory();
+        self.device.index(&inventory).map_or(u32::MAX, |index| inventory.group(index) as u32)
     }
 
     /// Interrupt `number`, else the first bound one with a higher number.
@@ -146,8 +158,7 @@ impl DeviceRef {
             call::MAP_WRITE_COMBINING if self.is_prefetchable(bar) => Cache::WriteCombining,
             _ => return Err(Error::BadArgument),
         };
-        let pages = pci().inventory.mappable(self.device.index, bar, offset, bytes, &pci().reserved);
-        let pages = pages.map_err(|_| Error::BadArgument)?;
+        let pages = self.mappable(bar, offset, bytes)?;
         // The address space is locked before the grant is looked at, and revocation ends the grant before it
         // locks the address space: so it finds what is mapped here.
         caller.change_space(|space| {
@@ -156,6 +167,12 @@ impl DeviceRef {
             )?;
             space.map_registers(self.address(), PhysAddr(pages.start.0), bytes, cache, &caller.active)
         })
+    }
+
+    fn mappable(&self, bar: u8, offset: u64, bytes: u64) -> Result<Range<PhysAddr>, Error> {
+        let inventory = pci().inventory();
+        let index = self.device.index(&inventory)?;
+        inventory.mappable(index, bar, offset, bytes, &pci().reserved).map_err(|_| Error::BadArgument)
     }
 
     fn is_prefetchable(&self, bar: u8) -> bool {
@@ -225,7 +242,7 @@ impl DeviceRef {
                 return Err(Error::Busy);
             }
             let bound = device.lead(route)?;
-            if let Err(error) = device.program(index, &bound) {
+            if let Err(error) = device.program(index, bound.message) {
                 bound.free(device.cover.as_ref().ok());
                 return Err(error);
             }

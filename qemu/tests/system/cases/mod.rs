@@ -8,6 +8,7 @@ mod confinement;
 mod control;
 mod documents;
 mod echo;
+mod hotplug;
 mod lifecycle;
 mod measure;
 mod modes;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         confinement::CASES,
         topology::CASES,
         restart::CASES,
+        hotplug::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,

@@ -119,3 +119,17 @@ fn last_lines_of_a_text() {
     assert_eq!(last_lines("a\n", 0), "");
     assert_eq!(last_lines("", 3), "");
 }
+
+#[test]
+fn slots_are_shown_with_their_ports() {
+    let slot = |number, state| SlotInfo { port: 0x10, bus: 1, number, state, changes: 4 };
+    let text = slots(&[slot(1, SLOT_LEAVING), slot(12, SLOT_EMPTY)]);
+    assert_eq!(
+        text,
+        "SLOT  PORT          BUS  STATE    CHANGES\n\
+         \u{20}  1  0000:00:02.0  01   leaving        4\n\
+         \u{20} 12  0000:00:02.0  01   empty          4\n"
+    );
+    assert_eq!(slots(&[]), "no hot-plug slots that the kernel drives\n");
+    assert_eq!(slot_state(&slot(1, 99)), "unknown");
+}

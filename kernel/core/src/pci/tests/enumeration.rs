@@ -1,4 +1,5 @@
 use super::fake::{Fake, Machine, at};
+use crate::pci::capability::PortType;
 use crate::pci::enumerate::MAX_FUNCTIONS;
 use crate::pci::{BusRange, ConfigSpace, Header, Inventory, PciAddress, PciError, enumerate};
 
@@ -72,6 +73,13 @@ fn endpoints_are_quiet_and_bridges_pass_transfers() {
         assert_eq!(command & 0x403, 0x403, "{}: decodes, no INTx", function.address);
         assert_eq!(command & 4 != 0, function.is_bridge(), "{}: bus master", function.address);
         assert_eq!(function.read_bus_master(&machine), function.is_bridge());
+        assert_eq!(command & 0x100, 0, "{}: reports no system errors", function.address);
+        if function.is_bridge() {
+            assert_eq!(machine.value(function.address, 0x3c) >> 16, 0x0400, "nor passes them on");
+        }
+        if let Some(express) = function.capabilities.express.filter(|it| it.port_type == PortType::RootPort) {
+            assert_eq!(machine.value(function.address, express.offset + 0x1c), 0x10, "nor makes them");
+        }
         assert_eq!(command >> 16 & 0x2000, 0x2000, "status is not cleared by the way");
         let rom = if function.is_bridge() { 0x38 } else { 0x30 };
         assert_eq!(machine.value(function.address, rom) & 1, 0, "{}: ROM", function.address);
@@ -207,6 +215,7 @@ fn a_machine_full_of_functions_is_refused() {
             [0x1111_1234, 0, 0, 0x0080_0000].get(usize::from(offset / 4)).copied().unwrap_or(0)
         }
         fn write(&self, _: PciAddress, _: u16, _: u32) {}
+        fn write_half(&self, _: PciAddress, _: u16, _: u16) {}
     }
     let all = [BusRange { segment: 0, first: 0, last: 255 }];
     assert_eq!(

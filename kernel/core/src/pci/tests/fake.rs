@@ -131,10 +131,11 @@ impl Fake {
     pub(super) fn express(self, port_type: u32, has_flr: bool) -> Fake {
         let at = self.next_standard;
         let capabilities = if has_flr { 0x1000_8000 } else { 0x8000 };
-        let mut fake = self.capability(
-            0x10,
-            &[(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)],
-        );
+        let device = [(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)];
+        // Firmware let a root port report system errors.
+        let root = [(0, 0), (0, 0), (0, 0), (0x17, 0x1f)];
+        let words = if port_type == 4 { [device, root].concat() } else { device.to_vec() };
+        let mut fake = self.capability(0x10, &words);
         fake.cleared_by_one[usize::from(at / 4) + 2] = 0x000f_0000;
         if has_flr {
             fake.reset_bit = Some((at + 8, 1 << 15));
@@ -271,6 +272,10 @@ impl Machine {
         change(self.functions.borrow_mut().get_mut(&address).unwrap());
     }
 
+    pub(super) fn insert(&self, address: PciAddress, fake: Fake) {
+        self.functions.borrow_mut().insert(address, fake);
+    }
+
     pub(super) fn unplug(&self, address: PciAddress) {
         self.functions.borrow_mut().remove(&address);
     }
@@ -291,6 +296,19 @@ impl ConfigSpace for Machine {
             return if offset == 0 { 0xffff_0001 } else { u32::MAX };
         }
         fake.values[usize::from(offset / 4)]
+    }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        assert!(offset.is_multiple_of(2) && offset < 0x1000);
+        let at = offset & !3;
+        let mut functions = self.functions.borrow_mut();
+        let Some(fake) = functions.get_mut(&address) else { return };
+        // The other half is written as it reads, but clears nothing.
+        let word = usize::from(at / 4);
+        let (shift, mask) = if offset == at { (0, 0xffff) } else { (16, 0xffff_0000) };
+        let other = fake.values[word] & !mask & !fake.cleared_by_one[word];
+        drop(functions);
+        self.write(address, at, other | u32::from(value) << shift);
     }
 
     fn write(&self, address: PciAddress, offset: u16, value: u32) {

@@ -3,7 +3,7 @@ use crate::pci::{Inventory, PciAddress};
 
 /// The groups with more than one function, by address.
 fn shared(inventory: &Inventory) -> Vec<Vec<PciAddress>> {
-    let groups = inventory.groups().unwrap();
+    let groups: Vec<usize> = (0..inventory.functions().len()).map(|index| inventory.group(index)).collect();
     let members = |group: usize| {
         let its = groups.iter().enumerate().filter(move |(_, its)| **its == group);
         its.map(|(index, _)| inventory.functions()[index].address).collect::<Vec<_>>()

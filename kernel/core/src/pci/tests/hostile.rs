@@ -78,6 +78,11 @@ impl ConfigSpace for Noise {
         assert!(offset.is_multiple_of(4) && offset < 0x1000);
         self.written.borrow_mut().insert((address, offset), value);
     }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        assert!(offset.is_multiple_of(2) && offset < 0x1000);
+        self.written.borrow_mut().insert((address, offset & 0xffc), value.into());
+    }
 }
 
 /// What holds for any inventory.
@@ -102,7 +107,7 @@ fn check(noise: &Noise, inventory: &Inventory) {
         let requesters = inventory.requesters(index).count();
         assert!((1..=5).contains(&requesters));
     }
-    let groups = inventory.groups().unwrap();
+    let groups: Vec<usize> = (0..inventory.functions().len()).map(|index| inventory.group(index)).collect();
     for (index, group) in groups.iter().enumerate() {
         assert!(groups[*group] == *group && *group <= index);
     }

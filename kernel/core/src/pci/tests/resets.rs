@@ -202,6 +202,10 @@ impl ConfigSpace for Pending<'_> {
         }
         self.machine.write(address, offset, value);
     }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        self.machine.write_half(address, offset, value);
+    }
 }
 
 #[test]
@@ -240,10 +244,14 @@ impl ConfigSpace for Pulse<'_> {
     }
 
     fn write(&self, address: PciAddress, offset: u16, value: u32) {
-        if offset == 0x3c {
+        self.machine.write(address, offset, value);
+    }
+
+    fn write_half(&self, address: PciAddress, offset: u16, value: u16) {
+        if offset == 0x3e {
             self.times.borrow_mut().push(self.clock.now_us());
         }
-        self.machine.write(address, offset, value);
+        self.machine.write_half(address, offset, value);
     }
 }
 

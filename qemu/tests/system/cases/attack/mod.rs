@@ -89,7 +89,7 @@ const fn vtd(mode: &'static str, file: &'static str, options: &'static [&'static
 
 /// AMD-Vi.
 const fn amdvi(file: &'static str) -> Machine {
-    let why = "QEMU's AMD unit records no fault where an entry is missing or does not permit";
+    let why = "QEMU's AMD unit names neither device nor address in its records, and so no owner";
     let record = Record::Missing { why, model: AMDVI_FAULTS };
     Machine { file, options: &[], mode: "amd-vi", unit: AMDVI, record, passes_compatible: false }
 }

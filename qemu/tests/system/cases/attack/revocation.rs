@@ -140,21 +140,39 @@ fn no_interrupt_arrives_after_revocation(rig: &mut Rig) -> Result<()> {
     while rig.guest.count_said("is revoked") == lines {
         thread::sleep(LOOK);
     }
+    // It is being reset, and forgets what is written to it meanwhile.
+    wait_for(|| answers(&function))?;
     let before = rig.attacker.count(&Order::Interrupts { device: device() })?;
-    for (offset, value) in message {
-        function.set_config32(offset, value)?;
-    }
-    function.set_config32(at, function.config32(at)? | 1 << 16)?;
-    function.decode()?;
-    function.bus_master(true)?;
-    let raise = function.map_bar(0, 0, 0x1000)?.register::<u32>(0x60)?;
-    for _ in 0..SENT {
-        raise.write(1);
-    }
+    let mut sent = 0;
+    // While it is being reset it sends nothing.
+    wait_for(|| {
+        sent += u32::from(sends(&function, at, &message).unwrap_or(false));
+        sent == SENT
+    })?;
     let after = rig.attacker.count(&Order::Interrupts { device: device() })?;
     ensure!(before == after, "{} interrupts of a revoked device arrived", after - before);
     println!("interrupts of a revoked device: 0 of {SENT} arrived");
     Ok(())
+}
+
+/// Lets an `edu` send `message` (offsets in configuration space, and values); `false` where it cannot just now.
+fn sends(function: &Function, msi: u16, message: &[(u16, u32)]) -> Result<bool> {
+    const ENABLE: u32 = 1 << 16;
+    const ID: u32 = 0x0100_00ed;
+    function.decode()?;
+    function.bus_master(true)?;
+    for (offset, value) in message {
+        function.set_config32(*offset, *value)?;
+    }
+    function.set_config32(msi, function.config32(msi)? | ENABLE)?;
+    let registers = function.map_bar(0, 0, 0x1000)?;
+    let (id, raise) = (registers.register::<u32>(0)?, registers.register::<u32>(0x60)?);
+    let is_there = || Ok::<_, anyhow::Error>(id.read() == ID && function.config32(msi)? & ENABLE != 0);
+    if !is_there()? {
+        return Ok(false);
+    }
+    raise.write(1);
+    is_there()
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) -> Result<()> {
@@ -185,7 +203,11 @@ impl Flood {
         let thread = thread::spawn(move || {
             let (is_over, written, refused, era) = flood;
             while !is_over.load(Ordering::SeqCst) {
-                let Some(rogue) = aimed(&function, iova) else { continue };
+                let Some(rogue) = aimed(&function, iova) else {
+                    // QEMU answers from the thread that the firmware's accesses need, too.
+                    thread::sleep(LOOK);
+                    continue;
+                };
                 loop {
                     let began = era.load(Ordering::SeqCst);
                     let was_there = answers(&function);
