@@ -7,10 +7,13 @@
 //! walk, and one id valid on all of them. What a unit must hear of a change goes through
 //! [`Unflushed::flush`], which calls back once per unit the domain is attached to.
 //!
-//! A [`Domain`] has a page table of its own; a [`SharedDomain`] has the CPU's.
+//! A [`Domain`] has a page table of its own; a [`SharedDomain`] has the CPU's; a [`ScratchDomain`] leads
+//! everywhere to one page.
 
+mod first_stage;
 mod ids;
 mod membership;
+mod scratch;
 mod shared;
 
 use crate::address::{DomainId, Iova, PhysAddr, UnitIndex};
@@ -22,6 +25,7 @@ use crate::tables::Chain;
 pub use ids::DomainIds;
 pub use membership::{AnyDomain, Invalidation};
 pub(crate) use membership::{Membership, Walk};
+pub use scratch::ScratchDomain;
 pub use shared::SharedDomain;
 
 /// What devices may do with a mapping. The direction is the device's view.

@@ -95,7 +95,8 @@ impl Membership {
     }
 }
 
-/// A domain of either kind, as units see it: [`Domain`](super::Domain), [`SharedDomain`](super::SharedDomain).
+/// A domain of any kind, as units see it: [`Domain`](super::Domain), [`SharedDomain`](super::SharedDomain),
+/// [`ScratchDomain`](super::ScratchDomain).
 pub trait AnyDomain: sealed::Sealed {
     #[doc(hidden)]
     fn membership(&mut self) -> &mut Membership;
@@ -113,10 +114,17 @@ impl<M: TableMemory> AnyDomain for super::SharedDomain<M> {
     }
 }
 
+impl<M: TableMemory> AnyDomain for super::ScratchDomain<M> {
+    fn membership(&mut self) -> &mut Membership {
+        &mut self.membership
+    }
+}
+
 mod sealed {
     use super::TableMemory;
 
     pub trait Sealed {}
     impl<M: TableMemory> Sealed for super::super::Domain<M> {}
     impl<M: TableMemory> Sealed for super::super::SharedDomain<M> {}
+    impl<M: TableMemory> Sealed for super::super::ScratchDomain<M> {}
 }

@@ -6,45 +6,16 @@
 //! The CPU's entries are the single truth: this domain maps nothing. It makes the units take note of what the CPU
 //! changed, with the same [`Unflushed`] as a [`Domain`](super::Domain) with a table of its own.
 
+use super::first_stage::{self, Entry};
 use super::{DomainIds, Membership, Unflushed, Walk};
 use crate::address::{DomainId, FRAME_BYTES, Iova, PhysAddr};
 use crate::capabilities::{Capabilities, Mode};
 use crate::environment::TableMemory;
 use crate::error::{Error, Result};
 use crate::tables::Tables;
-use bitfield_struct::bitfield;
 
-/// Levels of the CPU's tables, the root included.
-const LEVELS: u8 = 4;
 /// Width of the addresses that the first entry of the root translates.
 const WINDOW_BITS: u8 = 39;
-
-/// The first-stage entry that links a table (§9.7 "First-Stage Paging Entries").
-#[bitfield(u64)]
-struct Link {
-    present: bool,
-    writable: bool,
-    /// U/S: requests without PASID are user requests, and every level must allow them.
-    user: bool,
-    #[bits(2)]
-    __: u8,
-    /// Set beforehand, so that a unit never writes the table.
-    accessed: bool,
-    #[bits(6)]
-    __: u8,
-    #[bits(40)]
-    frame: u64,
-    #[bits(12)]
-    __: u16,
-}
-const _: () = assert!(Link::USER_OFFSET == 2 && Link::ACCESSED_OFFSET == 5 && Link::FRAME_OFFSET == 12);
-
-impl Link {
-    fn to(table: PhysAddr) -> Self {
-        let link = Link::new().with_present(true).with_writable(true).with_user(true);
-        link.with_accessed(true).with_frame(table.0 >> 12)
-    }
-}
 
 /// What one owner's devices reach: what its CPU threads reach in the DMA window.
 pub struct SharedDomain<M> {
@@ -75,9 +46,9 @@ impl<M: TableMemory> SharedDomain<M> {
         let tables = Tables::new(memory, sharing.is_coherent);
         let id = ids.take(capabilities.domain_id_bits)?;
         let root = tables.alloc(1).inspect_err(|_| ids.put_back(id))?;
-        tables.write64(root, Link::to(lower).into_bits());
+        tables.write64(root, Entry::to_table(lower).into_bits());
         tables.flush(root, 8);
-        let walk = Walk { mode: Mode::VtdFirstStage, root, levels: LEVELS, capabilities };
+        let walk = Walk { mode: Mode::VtdFirstStage, root, levels: first_stage::LEVELS, capabilities };
         Ok(SharedDomain { membership: Membership::new(id, walk), tables })
     }
 
@@ -144,17 +115,5 @@ impl<M: TableMemory> SharedDomain<M> {
         }
         self.membership.record(iova, bytes, is_removal);
         Ok(Unflushed::of_shared(&mut self.membership))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Golden values packed by hand from §9.7: P, R/W, U/S, A.
-    #[test]
-    fn packs_as_the_specification_says() {
-        assert_eq!(Link::to(PhysAddr(0x9_8765_4000)).into_bits(), 0x0000_0009_8765_4027);
-        assert_eq!(Link::to(PhysAddr(0xf_ffff_ffff_f000)).into_bits(), 0x000f_ffff_ffff_f027);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! **Invariant: the shape is one every unit of the capabilities it was chosen for can walk.**
 
-use super::{Span, entry_bytes};
+use super::{Span, entry, entry_bytes};
 use crate::address::{FRAME_BYTES, Iova, PhysAddr};
 use crate::capabilities::{Capabilities, Mode, TableKind};
+use crate::domain::Permissions;
 use crate::error::{Error, Result};
 
 /// Shape of one table.
@@ -47,9 +48,14 @@ impl Format {
         self.kind
     }
 
-    /// Whether leaves carry SNP.
-    pub(super) fn forces_snoop(self) -> bool {
-        self.capabilities.has_snoop_control
+    /// The leaf of a page at `level`; it says SNP where all units have that.
+    pub(crate) fn page(self, phys: PhysAddr, level: u8, permissions: Permissions) -> u64 {
+        entry::page(self.kind, phys.0, level, permissions, self.capabilities.has_snoop_control)
+    }
+
+    /// The link from a table at `level` to the one below.
+    pub(crate) fn link(self, table: PhysAddr, level: u8) -> u64 {
+        entry::link(self.kind, table, level)
     }
 
     /// Whether `span`, a piece cut at `level`, becomes one leaf there.

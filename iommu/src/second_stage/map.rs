@@ -62,8 +62,7 @@ impl<M: TableMemory> SecondStage<M> {
         for piece in span.pieces(level) {
             let index = super::index_of(level, piece.iova);
             if self.format.fits_leaf(level, piece) {
-                let snoop = self.format.forces_snoop();
-                let page = entry::page(self.format.kind(), piece.phys, level, permissions, snoop);
+                let page = self.format.page(PhysAddr(piece.phys), level, permissions);
                 self.write(table, index, page);
             } else if let Some(child) = self.read(level, table, index).table() {
                 self.fill(level - 1, child, piece, permissions, spare);

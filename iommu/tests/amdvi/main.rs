@@ -16,6 +16,7 @@ mod owners;
 #[path = "../strict/plain_map.rs"]
 mod plain_map;
 mod requesters;
+mod scratch;
 mod walk;
 
 use memory::Memory;

@@ -15,6 +15,7 @@ mod owners;
 mod plain_map;
 mod requesters;
 mod scalable;
+mod scratch;
 mod unit;
 mod walk;
 

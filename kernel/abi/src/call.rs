@@ -239,7 +239,9 @@ pub const DEVICE_ACCEPT: u64 = 0x1026;
 
 /// `device_policy(device, policy)` — sets what the device may do ([`crate::device::DevicePolicy`]), for present and
 /// later owners; interrupts bound already keep their budget. Needs `MANAGE`.
-/// Errors: `BadAddress`, `BadArgument`.
+///
+/// A scratch page is made here, so that taking the device away needs no memory, and given back when the policy asks for
+/// it no more. Errors: `BadAddress`, `BadArgument`, `NoMemory` (nothing was changed), `Gone`.
 pub const DEVICE_POLICY: u64 = 0x1027;
 
 /// `pci_watch(system, event)` — signals `event` whenever the state of a hot-plug slot changes; 0 removes it.

@@ -87,7 +87,7 @@ pub struct DevicePolicy {
     pub fault_budget: u32,
     /// Interrupts of one message per [`STORM_WINDOW_NS`]; above, the message is stopped until the window ends.
     pub interrupt_budget: u32,
-    /// [`DevicePolicy::REVOKE_ON_STORM`] or nothing.
+    /// [`DevicePolicy::REVOKE_ON_STORM`], [`DevicePolicy::SCRATCH`].
     pub flags: u32,
     #[doc(hidden)]
     pub reserved: u32,
@@ -100,8 +100,11 @@ impl DevicePolicy {
     /// Ten fault storms, each within a second of the one before, or one that goes on in spite of muting, take the
     /// device from its owner.
     pub const REVOKE_ON_STORM: u32 = 1 << 0;
+    /// When it is taken from its owner, its accesses reach a page that nobody else uses, instead of being refused: for
+    /// devices that hang when they are. Until it is granted again; without a unit, this changes nothing.
+    pub const SCRATCH: u32 = 1 << 1;
     /// Every flag.
-    pub const FLAGS: u32 = Self::REVOKE_ON_STORM;
+    pub const FLAGS: u32 = Self::REVOKE_ON_STORM | Self::SCRATCH;
 
     /// What a device has until it is told otherwise: 64 faults and 10,000 interrupts of a message per window, taken
     /// away in an endless storm.

@@ -14,7 +14,7 @@ use crate::pci::{self, Hierarchy, pci};
 
 /// Requesters of one function: its own and the aliases of bridges above it. Deeper chains of conventional bridges are
 /// refused.
-const MOST: usize = 8;
+pub(super) const MOST: usize = 8;
 
 /// How a function is confined.
 #[derive(Clone, Debug)]

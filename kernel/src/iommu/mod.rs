@@ -5,13 +5,14 @@
 //!
 //! Reading order: here (the units) · [`start`] (from firmware's tables to running units) · [`cover`] (which unit
 //! confines a function, and which requesters it sends with) · [`domain`] (what the devices of a process reach) ·
-//! [`interrupt`] · [`fault`] · [`hardware`] (what the units' code asks of the kernel).
+//! [`scratch`] (what a device without an owner reaches, by policy) · [`interrupt`] · [`fault`] · [`hardware`] (what the units' code asks of the kernel).
 
 mod cover;
 mod domain;
 mod fault;
 mod hardware;
 mod interrupt;
+mod scratch;
 mod start;
 
 use alloc::vec::Vec;
@@ -28,6 +29,7 @@ pub(crate) use domain::Domain;
 pub(crate) use fault::{handle_fault_interrupt, mute_faults};
 use hardware::{TableFrames, UnitClock, UnitRegisters};
 pub(crate) use interrupt::{allocate_interrupt, allocate_line, free_interrupt};
+pub(crate) use scratch::Scratch;
 pub(crate) use start::{reserved, set_up};
 pub(crate) use weir_iommu::unit::InterruptHandle;
 

@@ -4,12 +4,14 @@
 //! mapped for DMA** (unless the supervisor asked for an unconfined grant, which is said everywhere).
 //!
 //! Reading order: here (the list) · [`grant`] (giving and taking) · [`reset`] (between owners) · [`view`] (using) ·
-//! [`message`] (interrupts) · [`fault`] (blocked accesses) · [`storm`] (too many of either).
+//! [`message`] (interrupts) · [`fault`] (blocked accesses) · [`storm`] (too many of either) · [`scratch`] (not blocked,
+//! but led astray).
 
 mod fault;
 mod grant;
 mod message;
 mod reset;
+mod scratch;
 mod storm;
 mod view;
 
@@ -23,7 +25,7 @@ use weir_kernel::refs::Ref;
 
 use super::event::Event;
 use super::process::Process;
-use crate::iommu::{self, Cover};
+use crate::iommu::{self, Cover, Scratch};
 use crate::pci::{self, pci};
 use crate::sched;
 use crate::sync::Lock;
@@ -42,6 +44,8 @@ pub(crate) struct Device {
     change: Lock<Condition>,
     owner: Lock<Option<Owner>>,
     oversight: Lock<Oversight>,
+    /// What it reaches without an owner, where the policy is not to block it. Locked after `change`.
+    scratch: Lock<Option<Scratch>>,
 }
 
 /// The current grant.
@@ -104,6 +108,7 @@ fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Err
         change: Lock::new(Condition::Used),
         owner: Lock::new(None),
         oversight: Lock::new(Oversight::new()),
+        scratch: Lock::new(None),
     };
     let device = Some(Ref::try_new(device).ok_or(Error::NoMemory)?);
     let mut devices = DEVICES.lock();
@@ -208,7 +213,10 @@ impl Device {
             let mut condition = self.change.lock();
             // A reset under way is of no more interest.
             *condition = Condition::Gone;
-            self.take_away(&mut condition) != Err(Error::NotFound)
+            let had_owner = self.take_away(&mut condition) != Err(Error::NotFound);
+            // Giving a page back cannot fail.
+            let _ = self.want_scratch(false);
+            had_owner
         };
         let mut devices = DEVICES.lock();
         let is_it =

@@ -133,14 +133,18 @@ fn policy(device: &file::Device) -> Result<DevicePolicy, Wrong> {
         }
         Some(number) => Ok(*number.get_ref()),
     };
-    let flags = match device.on_storm {
+    let storm = match device.on_storm {
         file::StormWord::Revoke => DevicePolicy::REVOKE_ON_STORM,
         file::StormWord::Mute => 0,
+    };
+    let revoked = match device.when_revoked {
+        file::RevokedWord::Block => 0,
+        file::RevokedWord::Scratch => DevicePolicy::SCRATCH,
     };
     Ok(DevicePolicy {
         fault_budget: budget(&device.fault_budget, DevicePolicy::DEFAULT.fault_budget)?,
         interrupt_budget: budget(&device.interrupt_budget, DevicePolicy::DEFAULT.interrupt_budget)?,
-        flags,
+        flags: storm | revoked,
         ..DevicePolicy::DEFAULT
     })
 }

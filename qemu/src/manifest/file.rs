@@ -50,6 +50,8 @@ pub(super) struct Device {
     pub(super) interrupt_budget: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) on_storm: StormWord,
+    #[serde(default)]
+    pub(super) when_revoked: RevokedWord,
 }
 
 /// What becomes of a device that faults without end.
@@ -61,6 +63,17 @@ pub(super) enum StormWord {
     Revoke,
     /// It stays; most faults are not recorded.
     Mute,
+}
+
+/// What a device reaches that was taken from its owner.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RevokedWord {
+    /// Nothing.
+    #[default]
+    Block,
+    /// A page that nobody else uses: for devices that hang when they are refused.
+    Scratch,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -108,6 +108,10 @@ fn devices_are_checked() {
             "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\non_storm = \"pray\"",
             "7: unknown variant `pray`",
         ),
+        (
+            "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\nwhen_revoked = \"sink\"",
+            "7: unknown variant `sink`, expected `block` or `scratch`",
+        ),
         ("[[app.device]]\nname = \"core0\"\nid = \"1af4:1041\"", "5: the name core0 is taken"),
         (
             "[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\n[[app.device]]\nname = \"n\"\nid = \"1af4:1042\"",
@@ -134,6 +138,9 @@ fn a_device_has_a_policy() {
     let words = "fault_budget = 7\ninterrupt_budget = 8\non_storm = \"mute\"";
     let expected = DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: 0, reserved: 0 };
     assert_eq!(policy(words), expected);
+    let both = DevicePolicy { flags: DevicePolicy::FLAGS, ..DevicePolicy::DEFAULT };
+    assert_eq!(policy("when_revoked = \"scratch\""), both);
+    assert_eq!(policy("when_revoked = \"block\""), DevicePolicy::DEFAULT);
 }
 
 #[test]

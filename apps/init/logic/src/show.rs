@@ -101,10 +101,12 @@ fn state(flags: u32) -> &'static str {
     states.iter().find(|(flag, _)| flags & flag != 0).map_or("used", |(_, text)| *text)
 }
 
-/// Budgets of faults and of interrupts per window, and what an endless storm leads to.
+/// Budgets of faults and of interrupts per window, what an endless storm leads to, and what the device reaches without an
+/// owner if that is not nothing.
 fn policy(policy: DevicePolicy) -> String {
     let storm = if policy.has(DevicePolicy::REVOKE_ON_STORM) { "revoke" } else { "mute" };
-    format!("{}/{} {storm}", policy.fault_budget, policy.interrupt_budget)
+    let revoked = if policy.has(DevicePolicy::SCRATCH) { " scratch" } else { "" };
+    format!("{}/{} {storm}{revoked}", policy.fault_budget, policy.interrupt_budget)
 }
 
 /// `faults`, first part: what was recorded and what was not.

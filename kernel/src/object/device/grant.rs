@@ -57,17 +57,25 @@ impl Device {
         let _choosing = CHOOSING_OWNER.lock();
         device.check_group(process)?;
         function.set_memory_decode(&pci().ecam, true)?;
-        process.change_space(|space| match &device.cover {
+        device.leave_scratch()?;
+        let attached = process.change_space(|space| match &device.cover {
             Ok(cover) => space.attach(cover),
             Err(_) => {
                 space.set_unconfined();
                 Ok(())
             }
-        })?;
+        });
+        if let Err(error) = attached {
+            device.enter_scratch();
+            return Err(error);
+        }
         device.oversight.lock().begin_grant();
         let handle = Device::hand_over(device, process);
         match (&handle, &device.cover) {
-            (Err(_), Ok(cover)) => process.change_space(|space| space.detach(cover))?,
+            (Err(_), Ok(cover)) => {
+                process.change_space(|space| space.detach(cover))?;
+                device.enter_scratch();
+            }
             (Err(_), Err(_)) => {}
             (Ok(handle), _) => {
                 *condition = Condition::Used;
@@ -151,6 +159,10 @@ impl Device {
         // the address space keeps its frames for ever.
         let cover = self.cover.as_ref().ok();
         let detached = cover.map(|cover| process.change_space(|space| space.detach(cover)));
+        // By policy it reaches a page of its own from here on; one that leaves needs none.
+        if detached == Some(Ok(())) && !matches!(condition, Condition::Gone) {
+            self.enter_scratch();
+        }
         // 6: no interrupt of it arrives.
         self.silence(&mut owner);
         let quiet_ns = time::now_ns() - start_ns;

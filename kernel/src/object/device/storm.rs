@@ -10,7 +10,7 @@ use weir_abi::device::{DevicePolicy, STORM_WINDOW_NS};
 use weir_kernel::meter::{Finding, Meter, WINDOW_NS};
 use weir_kernel::refs::Ref;
 
-use super::{Device, DeviceRef};
+use super::{Condition, Device, DeviceRef};
 use crate::arch::time;
 use crate::iommu;
 use crate::object::event::Event;
@@ -152,6 +152,13 @@ impl DeviceRef {
     pub(crate) fn set_policy(&self, policy: DevicePolicy) -> Result<(), Error> {
         if policy.flags & !DevicePolicy::FLAGS != 0 || policy.reserved != 0 {
             return Err(Error::BadArgument);
+        }
+        {
+            let condition = self.device.change.lock();
+            if matches!(*condition, Condition::Gone) {
+                return Err(Error::Gone);
+            }
+            self.device.want_scratch(policy.has(DevicePolicy::SCRATCH))?;
         }
         let mut oversight = self.device.oversight.lock();
         oversight.policy = policy;

@@ -57,6 +57,8 @@ ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  STATE 
         ["resetting", "muted", "clean"]
     );
     assert_eq!(policy(DevicePolicy { flags: 0, ..DevicePolicy::DEFAULT }), "64/10000 mute");
+    let both = DevicePolicy { flags: DevicePolicy::FLAGS, ..DevicePolicy::DEFAULT };
+    assert_eq!(policy(both), "64/10000 revoke scratch");
 }
 
 #[test]

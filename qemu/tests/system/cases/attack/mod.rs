@@ -6,7 +6,7 @@
 //!
 //! Reading order: here (the machines) · [`rig`] (a machine with rogues) · [`puppet`], [`ram`], [`outside`] (its parts) ·
 //! [`dma`], [`messages`], [`revocation`] (the attacks on every machine) · [`bridged`] (in the name of a bridge) ·
-//! [`refusals`] (what is not granted at all) · [`kills`] (owners that die).
+//! [`scratch`] (devices that are not refused but led astray) · [`refusals`] (what is not granted at all) · [`kills`] (owners that die).
 
 mod bridged;
 mod dma;
@@ -18,6 +18,7 @@ mod ram;
 mod refusals;
 mod revocation;
 mod rig;
+mod scratch;
 
 use super::Case;
 
@@ -73,7 +74,7 @@ macro_rules! machines {
 
 /// All attacks.
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
-    [ON_MACHINES, &refusals::CASES, bridged::CASES, &kills::CASES].concat()
+    [ON_MACHINES, &scratch::CASES, &refusals::CASES, bridged::CASES, &kills::CASES].concat()
 }
 
 /// Tests on the strict models that block what the emulator lets through.
@@ -94,22 +95,27 @@ const fn amdvi(file: &'static str) -> Machine {
     Machine { file, options: &[], mode: "amd-vi", unit: AMDVI, record, passes_compatible: false }
 }
 
+/// Machines with a unit of each kind.
+const VTD_LEGACY: Machine = vtd(LEGACY, "q35-vtd", &[]);
+const SCALABLE_FIRST: Machine = vtd(FIRST, "q35-scalable-first", &[]);
+const AMD: Machine = amdvi("q35-amdvi");
+
 const LEGACY: &str = "vtd-legacy";
 const FIRST: &str = "vtd-scalable-first";
 const SECOND: &str = "vtd-scalable-second";
 const CACHING: &[&str] = &["-global", "intel-iommu.caching-mode=on"];
 
 machines! {
-    "vtd_legacy": vtd(LEGACY, "q35-vtd", &[]),
+    "vtd_legacy": VTD_LEGACY,
     "vtd_legacy_caching": vtd(LEGACY, "q35-vtd-caching", &[]),
     "vtd_legacy_39": vtd(LEGACY, "q35-vtd-39", &[]),
     "vtd_legacy_39_caching": vtd(LEGACY, "q35-vtd-39", CACHING),
-    "scalable_first": vtd(FIRST, "q35-scalable-first", &[]),
+    "scalable_first": SCALABLE_FIRST,
     "scalable_first_caching": vtd(FIRST, "q35-scalable-first-caching", &[]),
     "scalable_second": vtd(SECOND, "q35-scalable-second", &[]),
     "scalable_second_caching": vtd(SECOND, "q35-scalable-second-caching", &[]),
     "scalable_second_39": vtd(SECOND, "q35-scalable-second-39", &[]),
     "scalable_second_39_caching": vtd(SECOND, "q35-scalable-second-39", CACHING),
-    "amdvi": amdvi("q35-amdvi"),
+    "amdvi": AMD,
     "amdvi_x2apic": amdvi("q35-amdvi-x2apic"),
 }

@@ -1,6 +1,7 @@
 //! The guest's memory as the host sees it: a file that QEMU maps. Where things are is found by looking, not by asking
 //! the kernel.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -63,6 +64,22 @@ impl Ram {
             .enumerate()
             .filter_map(|(n, page)| has_entry(&page).then_some(n as u64 * PAGE as u64))
             .collect())
+    }
+
+    /// Where tables lead all of whose entries are equal, and that is no such table itself: to the sinks of devices that
+    /// are led astray.
+    pub(super) fn sinks(&self) -> Result<Vec<u64>> {
+        let target = |page: &Vec<u8>| {
+            let word = u64::from_le_bytes(page[..8].try_into().unwrap_or_default());
+            let is_table = word & 1 == 1 && page.chunks_exact(8).all(|other| other == word.to_le_bytes());
+            Some(word & ADDRESS).filter(|at| is_table && *at != 0 && *at < self.mib << 20)
+        };
+        let targets: BTreeMap<u64, u64> = (0..)
+            .step_by(PAGE)
+            .zip(self.pages()?)
+            .filter_map(|(at, page)| Some((at, target(&page)?)))
+            .collect();
+        Ok(targets.values().copied().filter(|at| !targets.contains_key(at)).collect())
     }
 
     fn pages(&self) -> Result<impl Iterator<Item = Vec<u8>>> {

@@ -175,7 +175,7 @@ fn sends(function: &Function, msi: u16, message: &[(u16, u32)]) -> Result<bool> 
     is_there()
 }
 
-fn wait_for(mut condition: impl FnMut() -> bool) -> Result<()> {
+pub(super) fn wait_for(mut condition: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + 3 * LIMIT;
     while !condition() {
         ensure!(Instant::now() < deadline, "it does not happen");
@@ -252,7 +252,7 @@ impl Flood {
 }
 
 /// Whether the function answers at its registers: its memory is decoded, and not at 0, where a reset puts it.
-fn answers(function: &Function) -> bool {
+pub(super) fn answers(function: &Function) -> bool {
     const COMMAND: u16 = 0x04;
     const MEMORY: u32 = 1 << 1;
     const BAR: u16 = 0x10;
@@ -261,7 +261,7 @@ fn answers(function: &Function) -> bool {
 }
 
 /// The rogue, if it is there, told where to write.
-fn aimed(function: &Function, iova: u64) -> Option<Testdev<Function>> {
+pub(super) fn aimed(function: &Function, iova: u64) -> Option<Testdev<Function>> {
     function.decode().ok()?;
     let rogue = Testdev::open(function.clone()).ok()?;
     rogue.aim(Iova(iova), BYTES).ok()?;

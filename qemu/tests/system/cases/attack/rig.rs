@@ -89,6 +89,11 @@ impl Rig {
 
     /// Starts the machine and does not wait.
     pub(super) fn start(machine: &'static Machine) -> Result<Rig> {
+        Rig::start_with(machine, "attack")
+    }
+
+    /// The same, with another manifest.
+    pub(super) fn start_with(machine: &'static Machine, manifest: &'static str) -> Result<Rig> {
         let (attacker, victim) = (Puppet::new()?, Puppet::new()?);
         let (ram, messages, waiting) = (Ram::new(MIB)?, memory_file(0)?, Waiting::new()?);
         let mut words: Vec<String> = machine.options.iter().map(|word| (*word).to_owned()).collect();
@@ -108,7 +113,7 @@ impl Rig {
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         // The first that has `iommu-testdev`; what is expected of emulators is expected of this one.
-        let setup = Setup::new("attack").machine(machine.file).memory("256M").oldest_qemu(11);
+        let setup = Setup::new(manifest).machine(machine.file).memory("256M").oldest_qemu(11);
         let guest = setup.with(&words).start()?;
         let outside = waiting.connect()?;
         Ok(Rig { guest, attacker, victim, ram, outside, machine, messages })
