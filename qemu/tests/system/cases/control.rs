@@ -40,7 +40,7 @@ const FIRST_STAGE: [(&str, u64); 7] = [
     ("map_64m", 7_100),
     ("unmap_4k", 1_750),
     ("unmap_64m", 2_650),
-    ("grant_1", 4_400),
+    ("grant_1", 4_800),
     ("revoke_steps_1_to_6_1000", 7_000),
 ];
 const AMDVI: [(&str, u64); 5] = [
