@@ -72,6 +72,11 @@ impl App {
         self.awaits_devices
     }
 
+    /// Whether that is so for its first life.
+    pub(crate) fn awaits_first_life(&self) -> bool {
+        self.awaits_devices && self.last.is_none()
+    }
+
     /// Devices came or went: it may be started now where it was refused for want of one.
     pub(crate) fn try_again(&mut self) {
         if self.lacks_device && self.life.is_none() {

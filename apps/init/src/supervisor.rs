@@ -163,9 +163,12 @@ impl Supervisor {
         self.start_awaiting(index);
     }
 
+    /// Starts an application whose devices are reset. First lives begin in the manifest's order, so that of two that ask
+    /// for one device it is the first that gets it, however long its resets take.
     fn start_awaiting(&mut self, index: usize) {
         let app = &self.apps[index];
-        if app.awaits_devices() && !self.devices.are_resetting(&app.manifest.devices) {
+        let is_its_turn = !self.apps[..index].iter().any(App::awaits_first_life);
+        if app.awaits_devices() && is_its_turn && !self.devices.are_resetting(&app.manifest.devices) {
             self.launch(index);
         }
     }

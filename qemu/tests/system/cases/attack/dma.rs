@@ -74,7 +74,8 @@ fn attack(rig: &mut Rig) -> Result<()> {
     a_partly_used_page_holds_nothing_else(rig)?;
     let status = rig.guest.status()?;
     let (written, lost) = rig.faults()?;
-    rig.check((status.faults, lost) == (written, 0), &format!("{written} records, {lost} lost, {status:?}"))
+    let is_told = status.faults == written || matches!(rig.machine.record, Record::Missing { .. });
+    rig.check(is_told && lost == 0, &format!("{written} records, {lost} lost, {status:?}"))
 }
 
 /// Otherwise "blocked" would mean nothing: the device reaches its owner's memory, both ways.

@@ -66,20 +66,19 @@ impl Ram {
             .collect())
     }
 
-    /// Where tables lead all of whose entries are equal, and that is no such table itself: to the sinks of devices that
-    /// are led astray.
+    /// The sinks of devices that are led astray: where a table leads all of whose entries are equal, to which another such
+    /// table leads, and which is none itself.
     pub(super) fn sinks(&self) -> Result<Vec<u64>> {
         let target = |page: &Vec<u8>| {
             let word = u64::from_le_bytes(page[..8].try_into().unwrap_or_default());
             let is_table = word & 1 == 1 && page.chunks_exact(8).all(|other| other == word.to_le_bytes());
             Some(word & ADDRESS).filter(|at| is_table && *at != 0 && *at < self.mib << 20)
         };
-        let targets: BTreeMap<u64, u64> = (0..)
-            .step_by(PAGE)
-            .zip(self.pages()?)
-            .filter_map(|(at, page)| Some((at, target(&page)?)))
-            .collect();
-        Ok(targets.values().copied().filter(|at| !targets.contains_key(at)).collect())
+        let pages = (0..).step_by(PAGE).zip(self.pages()?);
+        let tables: BTreeMap<u64, u64> = pages.filter_map(|(at, page)| Some((at, target(&page)?))).collect();
+        let is_led_to = |at: u64| tables.values().any(|target| *target == at);
+        let last = tables.iter().filter(|(at, target)| is_led_to(**at) && !tables.contains_key(target));
+        Ok(last.map(|(_, target)| *target).collect())
     }
 
     fn pages(&self) -> Result<impl Iterator<Item = Vec<u8>>> {

@@ -34,42 +34,51 @@ fn all(machine: &'static Machine) -> Result<()> {
 }
 
 /// What a device without an owner asks for.
-struct Targets {
-    /// Addresses of memory, which must not change.
-    memory: Vec<u64>,
-    /// All addresses.
-    iovas: Vec<u64>,
+struct Target {
+    iova: u64,
+    /// The frame that would be changed; none where there is no memory.
+    frame: Option<u64>,
 }
 
-impl Targets {
+impl Target {
     /// The kernel, the victim's memory and page tables, the former window, and beyond it.
-    fn find(rig: &mut Rig) -> Result<Targets> {
+    fn all(rig: &mut Rig) -> Result<Vec<Target>> {
         let (_, window) = rig.attacker.map(PAGE as u64, OWN)?;
         rig.victim.map(PAGE as u64, VICTIMS)?;
         let (own, victims) = (rig.ram.page_of(OWN)?, rig.ram.page_of(VICTIMS)?);
         let tables = rig.ram.tables_of(victims)?;
         ensure!(!tables.is_empty(), "no page table of {victims:#x} was found");
-        let memory: Vec<u64> = [KERNEL, own, victims].into_iter().chain(tables).collect();
-        let others = [window, DMA_WINDOW_END - PAGE as u64, DMA_WINDOW_END];
-        Ok(Targets { iovas: memory.iter().copied().chain(others).collect(), memory })
+        let frames = [KERNEL, own, victims].into_iter().chain(tables);
+        let nothing = [DMA_WINDOW_END - PAGE as u64, DMA_WINDOW_END];
+        let memory = frames.map(|frame| Target { iova: frame, frame: Some(frame) });
+        let window = [Target { iova: window, frame: Some(own) }];
+        Ok(memory.chain(window).chain(nothing.map(|iova| Target { iova, frame: None })).collect())
     }
 
-    fn contents(&self, rig: &Rig) -> Result<Vec<Vec<u8>>> {
-        self.memory.iter().map(|at| rig.ram.read(*at, PAGE)).collect()
+    /// What is where a write would land; the rest of the page may be the kernel's at work.
+    fn contents(&self, rig: &Rig) -> Result<Option<Vec<u8>>> {
+        self.frame.map(|at| rig.ram.read(at, BYTES as usize)).transpose()
+    }
+
+    /// The fast rogue writes there, with this outcome; what is there does not change.
+    fn write(&self, rig: &Rig, expected: Outcome) -> Result<()> {
+        let before = self.contents(rig)?;
+        let outcome = fire(rig, self.iova)?;
+        ensure!(outcome == expected, "a write to {:#x}: {outcome:?}", self.iova);
+        let after = self.contents(rig)?;
+        ensure!(before == after, "{:#x} changed", self.iova);
+        Ok(())
     }
 }
 
 /// By default.
 fn refused(rig: &mut Rig) -> Result<()> {
-    let targets = Targets::find(rig)?;
-    let before = targets.contents(rig)?;
+    let targets = Target::all(rig)?;
     revoke(rig, ROGUE)?;
     let faults = rig.guest.status()?.faults;
-    for iova in &targets.iovas {
-        ensure!(fire(rig, *iova)? == Outcome::Refused, "a write to {iova:#x} landed");
-    }
-    ensure!(targets.contents(rig)? == before, "a target changed");
-    ensure!(rig.ram.sinks()?.is_empty(), "nobody asked for a scratch page");
+    targets.iter().try_for_each(|target| target.write(rig, Outcome::Refused))?;
+    let sinks = rig.ram.sinks()?;
+    ensure!(sinks.is_empty(), "nobody asked for a scratch page: {sinks:x?}");
     let recorded = rig.guest.status()?.faults - faults;
     match rig.machine.record {
         Record::Told => ensure!(recorded > 0, "no fault was recorded"),
@@ -78,25 +87,22 @@ fn refused(rig: &mut Rig) -> Result<()> {
             println!("no record of what is refused, {EXPECTED}: {why}; see {model}");
         }
     }
-    println!("refused: 0 of {} writes landed, {recorded} recorded", targets.iovas.len());
+    println!("refused: 0 of {} writes landed, {recorded} recorded", targets.len());
     Ok(())
 }
 
 /// By the policy for devices that hang when they are refused.
 fn led_astray(rig: &mut Rig) -> Result<()> {
-    let targets = Targets::find(rig)?;
+    let targets = Target::all(rig)?;
     revoke(rig, ROGUE)?;
     revoke(rig, EDU)?;
-    let before = targets.contents(rig)?;
     let faults = rig.guest.status()?.faults;
     let sinks = rig.ram.sinks()?;
     ensure!(sinks.len() == 2 && sinks[0] != sinks[1], "each has a page of its own: {sinks:x?}");
     for sink in &sinks {
         ensure!(is_zero(&rig.ram.read(*sink, PAGE)?), "the page at {sink:#x} held something");
     }
-    for iova in &targets.iovas {
-        ensure!(fire(rig, *iova)? == Outcome::Written, "a write to {iova:#x} was refused");
-    }
+    targets.iter().try_for_each(|target| target.write(rig, Outcome::Written))?;
     let page = |rig: &Rig, at: u64| rig.ram.read(at, PAGE);
     let written = |page: &[u8]| page[..4] == PATTERN.to_le_bytes() && is_zero(&page[BYTES as usize..]);
     let [first, second] = [sinks[0], sinks[1]];
@@ -104,15 +110,14 @@ fn led_astray(rig: &mut Rig) -> Result<()> {
     ensure!(written(&page(rig, rogues)?), "the writes are not in {rogues:#x}");
     ensure!(is_zero(&page(rig, edus)?), "the writes are in the other device's page");
     nothing_is_learnt(rig, &targets, edus)?;
-    ensure!(targets.contents(rig)? == before, "a target changed");
     let status = rig.guest.status()?;
     ensure!(status.faults == faults, "{} faults were recorded", status.faults - faults);
-    println!("led astray: {} writes to {rogues:#x}, no fault, targets intact", targets.iovas.len());
+    println!("led astray: {} writes to {rogues:#x}, no fault, targets intact", targets.len());
     works_and_is_confined_again(rig, rogues)
 }
 
 /// The other rogue reads what is not its own, and shows it in its page: that page's own zeros.
-fn nothing_is_learnt(rig: &Rig, targets: &Targets, sink: u64) -> Result<()> {
+fn nothing_is_learnt(rig: &Rig, targets: &[Target], sink: u64) -> Result<()> {
     /// The device's buffer and the registers of its DMA engine (QEMU docs/specs/edu.rst).
     const BUFFER: u64 = 0x4_0000;
     const FROM: u64 = 0x80;
@@ -132,13 +137,13 @@ fn nothing_is_learnt(rig: &Rig, targets: &Targets, sink: u64) -> Result<()> {
         let command = registers.register::<u64>(COMMAND)?;
         wait_for(|| command.read() & START == 0)
     };
-    for target in &targets.iovas {
-        transfer(*target, BUFFER, 0)?;
+    for target in targets {
+        transfer(target.iova, BUFFER, 0)?;
         transfer(BUFFER, KERNEL + 0x400, TO_MEMORY)?;
-        ensure!(is_zero(&rig.ram.read(sink, PAGE)?), "it learnt something of {target:#x}");
+        ensure!(is_zero(&rig.ram.read(sink, PAGE)?), "it learnt what is at {:#x}", target.iova);
     }
     function.bus_master(false)?;
-    println!("led astray: zeros read in {} places", targets.iovas.len());
+    println!("led astray: zeros read in {} places", targets.len());
     Ok(())
 }
 
