@@ -5,10 +5,11 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`percentiles`].
+//! its own table) · [`packets`] (the data path, likewise) · [`percentiles`].
 
 pub mod control;
 mod figures;
+pub mod packets;
 pub mod percentiles;
 
 use std::fs::File;
@@ -68,8 +69,10 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
-    if let Table::Control = options.table {
-        return control::run(&options.machine, options.quick, json);
+    match options.table {
+        Table::Control => return control::run(&options.machine, options.quick, json),
+        Table::Packets => return packets::run(&options.machine, json),
+        Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
