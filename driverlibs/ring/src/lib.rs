@@ -15,10 +15,12 @@
 extern crate alloc;
 
 pub mod local;
+pub mod pairs;
 pub mod position;
 pub mod shared;
 
 pub use local::LocalRing;
+pub use pairs::SharedPairs;
 pub use position::Position;
 pub use shared::{Shareable, SharedRing, SharedU16};
 

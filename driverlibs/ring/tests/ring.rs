@@ -1,7 +1,7 @@
 //! Rings stay inside their memory whatever the index. Also run under Miri.
 
 use weir_hal::{DmaWindow, Error};
-use weir_ring::{LocalRing, MAX_ENTRIES, Position, SharedRing, SharedU16};
+use weir_ring::{LocalRing, MAX_ENTRIES, Position, SharedPairs, SharedRing, SharedU16};
 use weir_sim::SimWindow;
 
 #[test]
@@ -32,6 +32,25 @@ fn driver_and_device_see_the_same_entries() {
     window.write(ring.iova().0, &[5, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((index.load_acquire(), ring.load(4)), (1, 5));
     assert_eq!(window.faults(), 0);
+}
+
+#[test]
+fn a_pair_is_two_words_in_place() {
+    let window = SimWindow::default();
+    let mut memory = window.allocate(64).expect("memory");
+    let mut pairs = SharedPairs::take_from(&mut memory, 4).expect("fits");
+    for index in [0, 3, 4, 0x8001, u16::MAX] {
+        pairs.store(index, u64::from(index) << 20, u64::from(index) + 1);
+        let at = pairs.iova().0 + 16 * u64::from(index & 3);
+        assert_eq!(window.read_u64(at), u64::from(index) << 20);
+        assert_eq!(window.read_u64(at + 8), u64::from(index) + 1);
+        window.write(at + 8, &7u64.to_le_bytes());
+        assert_eq!(pairs.load_second(index), 7);
+    }
+    assert!(
+        SharedPairs::take_from(&mut memory, 3).is_err()
+            && SharedPairs::take_from(&mut memory, 1 << 14).is_err()
+    );
 }
 
 #[test]

@@ -15,7 +15,9 @@ bitflags::bitflags! {
         const VERSION_1 = 1 << 32;
         /// The device's memory accesses go through the platform's IOMMU.
         const ACCESS_PLATFORM = 1 << 33;
-        /// The device uses buffers in the order they were made available (§2.7.9).
+        /// Queues are packed rings (§2.8 "Packed Virtqueues").
+        const RING_PACKED = 1 << 34;
+        /// The device uses buffers in the order they were made available (§2.7.9, §2.8.8).
         const IN_ORDER = 1 << 35;
     }
 }

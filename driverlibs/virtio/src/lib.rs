@@ -17,7 +17,6 @@
 #![forbid(unsafe_code)]
 
 mod capability;
-mod desc;
 mod error;
 mod features;
 pub mod net;

@@ -1,11 +1,14 @@
-//! A virtio network device, modern PCI, split rings (virtio 1.2 §2.7, §4.1, §5.1), written from the specification.
+//! A virtio network device, modern PCI, split or packed rings (virtio 1.2 §2.7, §2.8, §4.1,
+//! §5.1), written from the specification.
 //!
 //! It works when told to: [`VirtioNet::deliver`] puts a frame into the receive queue, [`VirtioNet::transmit`]
 //! takes what the driver sent; with [`Behaviour::works_on_kick`] the latter happens at doorbell writes only, so
 //! that a kick the driver owes shows as a frame that never leaves. With [`Malice`] it lies.
 
+mod packed;
 mod queue;
 mod registers;
+mod split;
 
 pub use crate::Malice;
 
@@ -15,7 +18,7 @@ use weir_hal::DeviceInfo;
 
 use crate::pci::ConfigSpace;
 use crate::{Interrupts, Model, Random, SimWindow};
-use queue::Queue;
+use queue::{Chain, Queue};
 
 const BAR: u8 = 4;
 const COMMON: u64 = 0x0000;
@@ -33,12 +36,16 @@ pub mod feature {
     pub const MAC: u64 = 1 << 5;
     /// `VIRTIO_NET_F_STATUS`.
     pub const STATUS: u64 = 1 << 16;
+    /// `VIRTIO_F_INDIRECT_DESC`.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
     /// `VIRTIO_F_EVENT_IDX`.
     pub const EVENT_IDX: u64 = 1 << 29;
     /// `VIRTIO_F_VERSION_1`.
     pub const VERSION_1: u64 = 1 << 32;
     /// `VIRTIO_F_ACCESS_PLATFORM`.
     pub const ACCESS_PLATFORM: u64 = 1 << 33;
+    /// `VIRTIO_F_RING_PACKED`.
+    pub const RING_PACKED: u64 = 1 << 34;
     /// `VIRTIO_F_IN_ORDER`.
     pub const IN_ORDER: u64 = 1 << 35;
     /// What an honest device must have for Weir.
@@ -56,12 +63,14 @@ pub struct Behaviour {
     pub shuffles: bool,
     /// Transmits at kicks only; otherwise when told to.
     pub works_on_kick: bool,
+    /// Leaves out what a device that works in order may leave out, of frames sent. With `IN_ORDER` only.
+    pub skips: bool,
 }
 
 impl Default for Behaviour {
     fn default() -> Behaviour {
         let features = feature::NEEDED | feature::MAC | feature::STATUS | feature::EVENT_IDX;
-        Behaviour { features, entries: 256, shuffles: false, works_on_kick: false }
+        Behaviour { features, entries: 256, shuffles: false, works_on_kick: false, skips: false }
     }
 }
 
@@ -143,10 +152,10 @@ impl VirtioNet {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[10] = 1; // num_buffers
         bytes.extend_from_slice(frame);
-        bytes.truncate(chain.len as usize);
-        self.window.write(chain.addr, &bytes);
-        let written = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        queue.push(&self.window, &mut self.malice, chain.id, written);
+        let Some(part) = chain.parts.first().filter(|part| part.device_writes) else { return false };
+        bytes.truncate(part.len as usize);
+        self.window.write(part.addr, &bytes);
+        queue.push(chain.id, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.publish_used(RX);
         true
     }
@@ -165,8 +174,7 @@ impl VirtioNet {
             }
         }
         for chain in &chains {
-            let mut bytes = vec![0; (chain.len as usize).min(1 << 16)];
-            self.window.read(chain.addr, &mut bytes);
+            let mut bytes = self.read_parts(chain);
             self.sent.push_back(bytes.split_off(HEADER_BYTES.min(bytes.len())));
         }
         while !chains.is_empty() {
@@ -177,9 +185,19 @@ impl VirtioNet {
                 0
             };
             let chain = chains.remove(pick);
-            self.queues[TX].push(&self.window, &mut self.malice, chain.id, 0);
+            self.queues[TX].push(chain.id, 0);
         }
         self.publish_used(TX);
+    }
+
+    fn read_parts(&self, chain: &Chain) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for part in chain.parts.iter().filter(|part| !part.device_writes) {
+            let mut more = vec![0; (part.len as usize).min(1 << 16)];
+            self.window.read(part.addr, &mut more);
+            bytes.append(&mut more);
+        }
+        bytes
     }
 
     /// The next frame on the wire.
@@ -187,15 +205,20 @@ impl VirtioNet {
         self.sent.pop_front()
     }
 
-    /// Writes exactly this into the receive queue's used ring: an element at `slot`, then the index.
+    /// Writes exactly this into the receive queue's split used ring: an element at `slot`, then the index.
     pub fn forge_used(&mut self, slot: u16, id: u32, len: u32, index: u16) {
-        self.queues[RX].forge(&self.window, slot, id, len, index);
+        split::forge(&self.queues[RX], &self.window, slot, id, len, index);
+    }
+
+    /// Writes exactly this into a slot of the receive queue's packed ring.
+    pub fn forge_packed(&mut self, slot: u16, id: u16, len: u32, flags: u16) {
+        packed::write_used(&self.queues[RX], &self.window, slot, id, len, flags);
     }
 
     fn publish_used(&mut self, index: usize) {
-        let features = self.driver_features;
+        let skips = self.behaviour.skips && index == TX;
         let queue = &mut self.queues[index];
-        if queue.publish(&self.window, &mut self.malice, features) {
+        if queue.publish(&self.window, &mut self.malice, self.driver_features, skips) {
             self.interrupts.raise(queue.vector);
         }
     }

@@ -15,7 +15,7 @@ use weir_hal::{Clock, Device, DmaWindow, Interrupt};
 use weir_pool::Pool;
 
 use crate::pci::{Identity, Pci};
-use crate::queue::SplitQueue;
+use crate::queue::Queue;
 use crate::transport::{Status, Transport, negotiate, queue_entries, read_whole};
 use crate::{Error, Features};
 
@@ -56,7 +56,6 @@ pub type Opened<T> = (Net<T>, RxQueue<T>, TxQueue<T>);
 /// A network device: what is not on the data path.
 pub struct Net<T: Transport> {
     transport: T,
-    wanted: Features,
     agreed: Features,
 }
 
@@ -90,7 +89,7 @@ impl<T: Transport> Net<T> {
         let agreed = negotiate(&transport, options.features)?;
         let queue = |index| {
             let entries = queue_entries(&transport, index, options.entries)?;
-            Ok::<_, Error>((SplitQueue::new(window, entries)?, transport.doorbell(index)?))
+            Ok::<_, Error>((Queue::new(window, entries, agreed)?, transport.doorbell(index)?))
         };
         let (rx_queue, rx_doorbell) = queue(RX)?;
         let (tx_queue, tx_doorbell) = queue(TX)?;
@@ -98,9 +97,9 @@ impl<T: Transport> Net<T> {
         if let Some(interrupt) = &interrupt {
             interrupt.unmask()?;
         }
-        let rx = RxQueue::new(rx_queue, rx_doorbell, interrupt);
-        let tx = TxQueue::new(tx_queue, tx_doorbell);
-        Ok((Net { transport, wanted: options.features, agreed }, rx, tx))
+        let rx = RxQueue::new(rx_queue, RX, rx_doorbell, interrupt);
+        let tx = TxQueue::new(tx_queue, TX, tx_doorbell);
+        Ok((Net { transport, agreed }, rx, tx))
     }
 
     /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers
@@ -117,13 +116,16 @@ impl<T: Transport> Net<T> {
         clock: &impl Clock,
     ) -> Result<(), Error> {
         self.stop(rx, tx, pool, clock)?;
-        self.agreed = negotiate(&self.transport, self.wanted)?;
+        // The queues were made for what was agreed on when it was opened.
+        let agreed = negotiate(&self.transport, self.agreed)?;
+        if agreed != self.agreed {
+            return Err(Error::FeaturesRefused);
+        }
         rx.queue.set_features(self.agreed);
         tx.queue.set_features(self.agreed);
-        tx.is_in_order = self.agreed.contains(Features::IN_ORDER);
         let vector = rx.interrupt.as_ref().map(|_| RX_VECTOR);
-        self.enable(RX, &rx.queue, vector)?;
-        self.enable(TX, &tx.queue, None)?;
+        self.enable(rx.index, &rx.queue, vector)?;
+        self.enable(tx.index, &tx.queue, None)?;
         self.transport.run()?;
         rx.refill(pool)
     }
@@ -145,7 +147,7 @@ impl<T: Transport> Net<T> {
         Ok(())
     }
 
-    fn enable(&self, index: u16, queue: &SplitQueue, vector: Option<u16>) -> Result<(), Error> {
+    fn enable(&self, index: u16, queue: &Queue, vector: Option<u16>) -> Result<(), Error> {
         let entries = queue_entries(&self.transport, index, queue.entries())?;
         if entries != queue.entries() {
             return Err(Error::BadQueue { index, entries });

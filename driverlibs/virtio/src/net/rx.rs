@@ -1,10 +1,10 @@
 //! Receiving.
 
-use weir_hal::{Error as HostError, Interrupt, Iova};
+use weir_hal::{Error as HostError, Interrupt, Iova, Register};
 use weir_pool::{Buf, Burst, HEADROOM_BYTES, InFlight, Pool};
 
-use super::{HEADER_BYTES, RX};
-use crate::queue::{Completed, SplitQueue};
+use super::HEADER_BYTES;
+use crate::queue::{Access, Completed, Queue, Virtqueue, with_queue};
 use crate::{Error, Transport, Violation};
 
 /// The device writes its header into the end of the headroom, so that the frame starts where fresh frames do.
@@ -12,18 +12,21 @@ const BUFFER_LEN: u16 = weir_pool::FRAME_BYTES + HEADER_BYTES;
 
 /// The receive queue.
 pub struct RxQueue<T: Transport> {
-    pub(super) queue: SplitQueue,
+    pub(super) queue: Queue,
+    /// Its number.
+    pub(super) index: u16,
     doorbell: T::Doorbell,
     pub(super) interrupt: Option<T::Interrupt>,
 }
 
 impl<T: Transport> RxQueue<T> {
     pub(super) fn new(
-        queue: SplitQueue,
+        queue: Queue,
+        index: u16,
         doorbell: T::Doorbell,
         interrupt: Option<T::Interrupt>,
     ) -> RxQueue<T> {
-        RxQueue { queue, doorbell, interrupt }
+        RxQueue { queue, index, doorbell, interrupt }
     }
 
     /// Appends the frames that have arrived to `burst`, as many as it has room for, and offers the device fresh
@@ -33,38 +36,22 @@ impl<T: Transport> RxQueue<T> {
     /// `Violation`: the device must be started again. Frames already in `burst` are good.
     #[inline]
     pub fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
-        let arrived = usize::from(self.queue.completed()?).min(burst.room());
-        for _ in 0..arrived {
-            let Completed { buffer, len } = self.queue.take()?;
-            match frame(buffer, len) {
-                // There is room, just checked: nothing is lost here.
-                Ok(buf) => burst.push(buf).unwrap_or_else(|buf| pool.put(buf)),
-                Err(buffer) => {
-                    pool.put(buffer.complete_empty());
-                    return Err(Violation::UsedLength { len }.into());
-                }
+        let is_silent = self.interrupt.is_some();
+        with_queue!(&mut self.queue, queue => {
+            let arrived = take_frames(queue, pool, burst)?;
+            if arrived > 0 && is_silent {
+                queue.stay_silent();
             }
-        }
-        if arrived > 0 && self.interrupt.is_some() {
-            self.queue.silence();
-        }
-        if self.queue.room() > 0 {
-            self.refill(pool)?;
-        }
-        Ok(arrived)
+            if queue.room() > 0 {
+                refill(queue, pool, &self.doorbell, self.index)?;
+            }
+            Ok(arrived)
+        })
     }
 
     /// Offers the device every buffer that `pool` has and the ring takes.
-    #[inline]
     pub(super) fn refill(&mut self, pool: &mut Pool) -> Result<(), Error> {
-        for _ in 0..self.queue.room() {
-            let Some(buf) = pool.take() else { break };
-            let (buffer, frame) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-            let addr = Iova(frame.0.wrapping_sub(HEADER_BYTES.into()));
-            self.queue.add(buffer, addr, BUFFER_LEN, true);
-        }
-        self.queue.publish(&self.doorbell, RX);
-        Ok(())
+        with_queue!(&mut self.queue, queue => refill(queue, pool, &self.doorbell, self.index))
     }
 
     /// Sleeps until a frame arrives or the deadline passes (`deadline_ns` on the host's clock, `u64::MAX` for
@@ -83,7 +70,7 @@ impl<T: Transport> RxQueue<T> {
                 Ok(_) | Err(HostError::TimedOut { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            has_frames = self.queue.completed()? > 0;
+            has_frames = self.queue.has_completed()?;
         }
         self.queue.silence();
         Ok(has_frames)
@@ -96,15 +83,58 @@ impl<T: Transport> RxQueue<T> {
     /// # Errors
     /// `BadBuffer`.
     pub fn offer_wrong_address(&mut self, pool: &mut Pool, iova: Iova) -> Result<bool, Error> {
-        if self.queue.room() == 0 {
-            return Ok(false);
-        }
-        let Some(buf) = pool.take() else { return Ok(false) };
-        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.queue.add(buffer, iova, BUFFER_LEN, true);
-        self.queue.publish(&self.doorbell, RX);
+        with_queue!(&mut self.queue, queue => {
+            if queue.room() == 0 {
+                return Ok(false);
+            }
+            let Some(buf) = pool.take() else { return Ok(false) };
+            let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+            queue.add(buffer, iova, BUFFER_LEN.into(), Access::Writes);
+            queue.publish(&self.doorbell, self.index);
+        });
         Ok(true)
     }
+}
+
+/// Takes the frames that have arrived, as many as `burst` has room for.
+#[inline]
+fn take_frames<const N: usize>(
+    queue: &mut impl Virtqueue,
+    pool: &mut Pool,
+    burst: &mut Burst<N>,
+) -> Result<usize, Error> {
+    queue.look()?;
+    let room = burst.room();
+    for arrived in 0..room {
+        let Some(Completed { buffer, len }) = queue.take()? else { return Ok(arrived) };
+        match frame(buffer, len) {
+            // There is room, just checked: nothing is lost here.
+            Ok(buf) => burst.push(buf).unwrap_or_else(|buf| pool.put(buf)),
+            Err(buffer) => {
+                pool.put(buffer.complete_empty());
+                return Err(Violation::UsedLength { len }.into());
+            }
+        }
+    }
+    Ok(room)
+}
+
+/// Offers every buffer that `pool` has and the ring takes.
+#[inline]
+fn refill(
+    queue: &mut impl Virtqueue,
+    pool: &mut Pool,
+    doorbell: &impl Register<u16>,
+    index: u16,
+) -> Result<(), Error> {
+    for _ in 0..queue.room() {
+        let Some(buf) = pool.take() else { break };
+        let (buffer, frame) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+        let addr = Iova(frame.0.wrapping_sub(HEADER_BYTES.into()));
+        queue.add(buffer, addr, BUFFER_LEN.into(), Access::Writes);
+    }
+    queue.publish(doorbell, index);
+    Ok(())
 }
 
 /// The frame behind the device's header, if `len` is possible: a header at least, the buffer at most.

@@ -3,8 +3,8 @@
 use weir_hal::Iova;
 use weir_pool::{Buf, Burst, Pool};
 
-use super::{HEADER_BYTES, TX};
-use crate::queue::SplitQueue;
+use super::HEADER_BYTES;
+use crate::queue::{Access, Queue, Virtqueue, with_queue};
 use crate::{Error, Transport};
 
 /// No checksum, no segmentation; `num_buffers` 0 (virtio 1.2 §5.1.6.2.1 "Driver Requirements: Packet
@@ -13,14 +13,15 @@ const PLAIN: [u8; HEADER_BYTES as usize] = [0; HEADER_BYTES as usize];
 
 /// The transmit queue. It raises no interrupts: sent buffers are collected when room is needed.
 pub struct TxQueue<T: Transport> {
-    pub(super) queue: SplitQueue,
+    pub(super) queue: Queue,
+    /// Its number.
+    pub(super) index: u16,
     doorbell: T::Doorbell,
-    pub(super) is_in_order: bool,
 }
 
 impl<T: Transport> TxQueue<T> {
-    pub(super) fn new(queue: SplitQueue, doorbell: T::Doorbell) -> TxQueue<T> {
-        TxQueue { queue, doorbell, is_in_order: false }
+    pub(super) fn new(queue: Queue, index: u16, doorbell: T::Doorbell) -> TxQueue<T> {
+        TxQueue { queue, index, doorbell }
     }
 
     /// Sends frames from the front of `burst`, as many as the ring takes; the others stay. Returns how many.
@@ -35,45 +36,22 @@ impl<T: Transport> TxQueue<T> {
         pool: &mut Pool,
         burst: &mut Burst<N>,
     ) -> Result<usize, Error> {
-        if usize::from(self.queue.room()) < burst.len() {
-            self.reclaim(pool)?;
-        }
-        let count = burst.len().min(self.queue.room().into());
-        let mut result = Ok(count);
-        for _ in 0..count {
-            let Some(buf) = burst.pop() else { break };
-            if let Err(error) = self.add(pool, buf) {
-                result = Err(error);
-                break;
+        with_queue!(&mut self.queue, queue => {
+            if usize::from(queue.room()) < burst.len() {
+                reclaim(queue, pool)?;
             }
-        }
-        self.queue.publish(&self.doorbell, TX);
-        result
-    }
-
-    #[inline]
-    fn add(&mut self, pool: &mut Pool, mut buf: Buf) -> Result<(), Error> {
-        if !buf.prepend(PLAIN) {
-            return Err(Error::BadBuffer);
-        }
-        let len = buf.len();
-        let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.queue.add(buffer, addr, len, false);
-        Ok(())
+            let result = add_frames(queue, pool, burst);
+            queue.publish(&self.doorbell, self.index);
+            result
+        })
     }
 
     /// Takes back the buffers that have been sent.
     ///
     /// # Errors
     /// `Violation`: the device must be started again.
-    #[inline]
     pub fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Error> {
-        for _ in 0..self.queue.completed()? {
-            let buffer =
-                if self.is_in_order { self.queue.take_in_order()? } else { self.queue.take()?.buffer };
-            pool.put(buffer.complete_empty());
-        }
-        Ok(())
+        with_queue!(&mut self.queue, queue => reclaim(queue, pool))
     }
 
     /// How many frames the device has not given back yet, as far as was looked.
@@ -88,13 +66,47 @@ impl<T: Transport> TxQueue<T> {
     /// # Errors
     /// `BadBuffer`.
     pub fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
-        if self.queue.room() == 0 {
-            return Ok(false);
-        }
-        let Some(buf) = pool.take() else { return Ok(false) };
-        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.queue.add(buffer, iova, len, false);
-        self.queue.publish(&self.doorbell, TX);
+        with_queue!(&mut self.queue, queue => {
+            if queue.room() == 0 {
+                return Ok(false);
+            }
+            let Some(buf) = pool.take() else { return Ok(false) };
+            let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+            queue.add(buffer, iova, len.into(), Access::Reads);
+            queue.publish(&self.doorbell, self.index);
+        });
         Ok(true)
     }
+}
+
+/// Offers frames from the front of `burst`, as many as the ring takes; gives how many.
+#[inline]
+fn add_frames<const N: usize>(
+    queue: &mut impl Virtqueue,
+    pool: &mut Pool,
+    burst: &mut Burst<N>,
+) -> Result<usize, Error> {
+    let count = burst.len().min(queue.room().into());
+    for _ in 0..count {
+        let Some(buf) = burst.pop() else { break };
+        add(queue, pool, buf)?;
+    }
+    Ok(count)
+}
+
+#[inline]
+fn add(queue: &mut impl Virtqueue, pool: &mut Pool, mut buf: Buf) -> Result<(), Error> {
+    if !buf.prepend(PLAIN) {
+        return Err(Error::BadBuffer);
+    }
+    let len = buf.len();
+    let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+    queue.add(buffer, addr, len.into(), Access::Reads);
+    Ok(())
+}
+
+#[inline]
+fn reclaim(queue: &mut impl Virtqueue, pool: &mut Pool) -> Result<(), Error> {
+    queue.reclaim(|_, buffer| pool.put(buffer.complete_empty()))?;
+    Ok(())
 }

@@ -16,6 +16,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod topology;
+mod virtio;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        virtio::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
