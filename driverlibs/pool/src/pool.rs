@@ -101,6 +101,16 @@ impl Pool {
         Ok((buf.into_flight(), iova))
     }
 
+    /// Hands an empty buffer to a device: what gives it back, and where the device finds the place of a fresh frame.
+    /// `None` where all are out.
+    #[inline]
+    pub fn lend_fresh(&mut self) -> Option<(InFlight, Iova)> {
+        let buf = self.take()?;
+        // One of this pool, so that its offset needs no check.
+        let offset = buf.base().as_ptr().addr().wrapping_sub(self.base) + usize::from(buf.start());
+        Some((buf.into_flight(), self.iova.add(offset as u64)))
+    }
+
     #[inline]
     fn offset(&self, buf: &Buf) -> Option<usize> {
         let offset = buf.base().as_ptr().addr().wrapping_sub(self.base);

@@ -1,7 +1,7 @@
 //! Rings stay inside their memory whatever the index. Also run under Miri.
 
 use weir_hal::{DmaWindow, Error};
-use weir_ring::{LocalRing, MAX_ENTRIES, Position, SharedPairs, SharedRing, SharedU16};
+use weir_ring::{LocalRing, MAX_ENTRIES, Position, SharedRing, SharedU16};
 use weir_sim::SimWindow;
 
 #[test]
@@ -14,6 +14,11 @@ fn every_index_falls_on_a_slot() {
         ring.store(index, u64::from(index) + 1);
         assert_eq!(ring.load(index & 7), u64::from(index) + 1);
         assert_eq!(*local.at(index), index & 7);
+    }
+    for index in [0, 7, 8, 0x8000, 0x1_0003, usize::MAX] {
+        ring.view().store(index, index as u64);
+        assert_eq!((ring.view().load(index & 7), ring.load(index as u16)), (index as u64, index as u64));
+        assert_eq!(usize::from(*local.view().at(index)), index & 7);
     }
 }
 
@@ -32,25 +37,6 @@ fn driver_and_device_see_the_same_entries() {
     window.write(ring.iova().0, &[5, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((index.load_acquire(), ring.load(4)), (1, 5));
     assert_eq!(window.faults(), 0);
-}
-
-#[test]
-fn a_pair_is_two_words_in_place() {
-    let window = SimWindow::default();
-    let mut memory = window.allocate(64).expect("memory");
-    let mut pairs = SharedPairs::take_from(&mut memory, 4).expect("fits");
-    for index in [0, 3, 4, 0x8001, u16::MAX] {
-        pairs.store(index, u64::from(index) << 20, u64::from(index) + 1);
-        let at = pairs.iova().0 + 16 * u64::from(index & 3);
-        assert_eq!(window.read_u64(at), u64::from(index) << 20);
-        assert_eq!(window.read_u64(at + 8), u64::from(index) + 1);
-        window.write(at + 8, &7u64.to_le_bytes());
-        assert_eq!(pairs.load_second(index), 7);
-    }
-    assert!(
-        SharedPairs::take_from(&mut memory, 3).is_err()
-            && SharedPairs::take_from(&mut memory, 1 << 14).is_err()
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use weir_hal::{Error as HostError, Interrupt, Iova, Register};
 use weir_pool::{Buf, Burst, HEADROOM_BYTES, InFlight, Pool};
 
 use super::HEADER_BYTES;
-use crate::queue::{Access, Completed, Queue, Virtqueue, with_queue};
+use crate::queue::{Access, Offer, Queue, Virtqueue, with_queue};
 use crate::{Error, Transport, Violation};
 
 /// The device writes its header into the end of the headroom, so that the frame starts where fresh frames do.
@@ -87,9 +87,9 @@ impl<T: Transport> RxQueue<T> {
             if queue.room() == 0 {
                 return Ok(false);
             }
-            let Some(buf) = pool.take() else { return Ok(false) };
-            let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-            queue.add(buffer, iova, BUFFER_LEN.into(), Access::Writes);
+            let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+            let mut offer = Some(Offer { buffer, addr: iova, len: BUFFER_LEN.into() });
+            queue.add(1, Access::Writes, || offer.take());
             queue.publish(&self.doorbell, self.index);
         });
         Ok(true)
@@ -103,20 +103,19 @@ fn take_frames<const N: usize>(
     pool: &mut Pool,
     burst: &mut Burst<N>,
 ) -> Result<usize, Error> {
-    queue.look()?;
     let room = burst.room();
-    for arrived in 0..room {
-        let Some(Completed { buffer, len }) = queue.take()? else { return Ok(arrived) };
-        match frame(buffer, len) {
-            // There is room, just checked: nothing is lost here.
-            Ok(buf) => burst.push(buf).unwrap_or_else(|buf| pool.put(buf)),
-            Err(buffer) => {
-                pool.put(buffer.complete_empty());
-                return Err(Violation::UsedLength { len }.into());
-            }
+    let arrived = queue.take(room, |buffer, len| match frame(buffer, len) {
+        // There is room, just checked: nothing is lost here.
+        Ok(buf) => {
+            burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
+            Ok(())
         }
-    }
-    Ok(room)
+        Err(buffer) => {
+            pool.put(buffer.complete_empty());
+            Err(Violation::UsedLength { len })
+        }
+    })?;
+    Ok(arrived)
 }
 
 /// Offers every buffer that `pool` has and the ring takes.
@@ -127,12 +126,11 @@ fn refill(
     doorbell: &impl Register<u16>,
     index: u16,
 ) -> Result<(), Error> {
-    for _ in 0..queue.room() {
-        let Some(buf) = pool.take() else { break };
-        let (buffer, frame) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+    queue.add(queue.room(), Access::Writes, || {
+        let (buffer, frame) = pool.lend_fresh()?;
         let addr = Iova(frame.0.wrapping_sub(HEADER_BYTES.into()));
-        queue.add(buffer, addr, BUFFER_LEN.into(), Access::Writes);
-    }
+        Some(Offer { buffer, addr, len: BUFFER_LEN.into() })
+    });
     queue.publish(doorbell, index);
     Ok(())
 }

@@ -4,7 +4,7 @@ use weir_hal::Iova;
 use weir_pool::{Buf, Burst, Pool};
 
 use super::HEADER_BYTES;
-use crate::queue::{Access, Queue, Virtqueue, with_queue};
+use crate::queue::{Access, Offer, Queue, Virtqueue, with_queue};
 use crate::{Error, Transport};
 
 /// No checksum, no segmentation; `num_buffers` 0 (virtio 1.2 §5.1.6.2.1 "Driver Requirements: Packet
@@ -70,9 +70,9 @@ impl<T: Transport> TxQueue<T> {
             if queue.room() == 0 {
                 return Ok(false);
             }
-            let Some(buf) = pool.take() else { return Ok(false) };
-            let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-            queue.add(buffer, iova, len.into(), Access::Reads);
+            let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+            let mut offer = Some(Offer { buffer, addr: iova, len: len.into() });
+            queue.add(1, Access::Reads, || offer.take());
             queue.publish(&self.doorbell, self.index);
         });
         Ok(true)
@@ -86,23 +86,29 @@ fn add_frames<const N: usize>(
     pool: &mut Pool,
     burst: &mut Burst<N>,
 ) -> Result<usize, Error> {
-    let count = burst.len().min(queue.room().into());
-    for _ in 0..count {
-        let Some(buf) = burst.pop() else { break };
-        add(queue, pool, buf)?;
-    }
-    Ok(count)
+    let room = queue.room();
+    let (mut sent, mut result) = (0, Ok(()));
+    queue.add(room, Access::Reads, || match offer(pool, burst.pop()?) {
+        Ok(offer) => {
+            sent += 1;
+            Some(offer)
+        }
+        Err(error) => {
+            result = Err(error);
+            None
+        }
+    });
+    result.map(|()| sent)
 }
 
 #[inline]
-fn add(queue: &mut impl Virtqueue, pool: &mut Pool, mut buf: Buf) -> Result<(), Error> {
+fn offer(pool: &Pool, mut buf: Buf) -> Result<Offer, Error> {
     if !buf.prepend(PLAIN) {
         return Err(Error::BadBuffer);
     }
-    let len = buf.len();
+    let len = buf.len().into();
     let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-    queue.add(buffer, addr, len.into(), Access::Reads);
-    Ok(())
+    Ok(Offer { buffer, addr, len })
 }
 
 #[inline]

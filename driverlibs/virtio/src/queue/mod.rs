@@ -16,35 +16,39 @@ pub(crate) use split::SplitQueue;
 
 use weir_hal::{DmaWindow, Iova, Register};
 use weir_pool::{InFlight, Pool};
-use weir_ring::{LocalRing, Position};
+use weir_ring::{LocalRing, LocalView};
 
 use crate::{Error, Features, QueueAddresses, Violation};
 
 /// Keeps what the device writes off the cache lines that the driver writes.
 const LINE_BYTES: usize = 64;
 
-/// A buffer that the device gave back.
-pub(crate) struct Completed {
+/// A buffer to be offered.
+pub(crate) struct Offer {
     pub(crate) buffer: InFlight,
+    pub(crate) addr: Iova,
     pub(crate) len: u32,
 }
 
-/// What a queue does for each burst and each packet.
+/// What a queue does for each burst: one call, in which its state may stay in registers.
 pub(crate) trait Virtqueue {
     /// How many more buffers can be offered.
     fn room(&self) -> u16;
 
-    /// Offers a buffer and gives its id. The caller has seen that there is [`Virtqueue::room`].
-    fn add(&mut self, buffer: InFlight, addr: Iova, len: u32, access: Access) -> u16;
+    /// Offers what `next` gives, until it gives nothing or `count` times, of which the caller has seen that there is
+    /// [`Virtqueue::room`]. Gives the id of the last.
+    fn add(&mut self, count: u16, access: Access, next: impl FnMut() -> Option<Offer>) -> u16;
 
     /// Tells the device of the buffers added since the last time, by `doorbell` if it wants to be told.
     fn publish(&mut self, doorbell: &impl Register<u16>, number: u16);
 
-    /// Looks how much the device gave back, for the [`Virtqueue::take`]s that follow.
-    fn look(&mut self) -> Result<(), Violation>;
-
-    /// Takes the next buffer that the device gave back; `None` where there was no other at the last look.
-    fn take(&mut self) -> Result<Option<Completed>, Violation>;
+    /// Passes buffers that the device gave back to `each`, with the number of bytes it says it wrote, `most` at most.
+    /// Gives how many.
+    fn take(
+        &mut self,
+        most: usize,
+        each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
+    ) -> Result<usize, Violation>;
 
     /// Passes every buffer given back to `give`, with its id. The device may have left out what it wrote into them.
     fn reclaim(&mut self, give: impl FnMut(u16, InFlight)) -> Result<(), Violation>;
@@ -54,6 +58,7 @@ pub(crate) trait Virtqueue {
 }
 
 /// A queue of either layout.
+#[expect(clippy::large_enum_variant, reason = "the data path reaches a queue's state without another pointer")]
 pub(crate) enum Queue {
     Split(SplitQueue),
     Packed(PackedQueue),
@@ -150,30 +155,44 @@ impl Lent {
         }
     }
 
+    #[inline]
+    fn view(&mut self) -> LentView<'_> {
+        LentView { entries: self.entries.into(), in_flight: self.in_flight.view(), ids: self.ids.view() }
+    }
+}
+
+/// The same, for a burst.
+struct LentView<'a> {
+    entries: u32,
+    in_flight: LocalView<'a, Option<InFlight>>,
+    ids: LocalView<'a, u16>,
+}
+
+impl LentView<'_> {
     /// Records the buffer offered at position `added`; gives its id.
     #[inline]
-    fn lend(&mut self, added: Position, buffer: InFlight) -> u16 {
-        let id = *self.ids.at(added.0);
-        *self.in_flight.at(id) = Some(buffer);
+    fn lend(&mut self, added: usize, buffer: InFlight) -> u16 {
+        let id = *self.ids.at(added);
+        *self.in_flight.at(id.into()) = Some(buffer);
         id
     }
 
     /// The id of the buffer offered at `taken`, for a device that works in order.
     #[inline]
-    fn id_in_order(&mut self, taken: Position) -> u16 {
-        *self.ids.at(taken.0)
+    fn id_in_order(&mut self, taken: usize) -> u16 {
+        *self.ids.at(taken)
     }
 
     /// Takes back the buffer that the device names at position `taken`.
     #[inline]
-    fn take(&mut self, taken: Position, id: u32) -> Result<InFlight, Violation> {
-        if id >= self.entries.into() {
+    fn take(&mut self, taken: usize, id: u32) -> Result<InFlight, Violation> {
+        if id >= self.entries {
             return Err(Violation::UsedId { id });
         }
+        let buffer = self.in_flight.at(id as usize).take().ok_or(Violation::UsedId { id })?;
         #[expect(clippy::cast_possible_truncation, reason = "below `entries`, just checked")]
-        let low = id as u16;
-        let buffer = self.in_flight.at(low).take().ok_or(Violation::UsedId { id })?;
-        *self.ids.at(taken.0) = low;
+        let id = id as u16;
+        *self.ids.at(taken) = id;
         Ok(buffer)
     }
 }

@@ -5,12 +5,12 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use weir_hal::{DmaWindow, Iova, Register};
+use weir_hal::{DmaWindow, Register};
 use weir_pool::{InFlight, Pool};
-use weir_ring::{Position, SharedPairs, SharedRing};
+use weir_ring::{Position, SharedRing, SharedView};
 
 use super::desc::{Access, Event, PackedWord};
-use super::{Completed, LINE_BYTES, Lent, Virtqueue};
+use super::{LINE_BYTES, Lent, Offer, Virtqueue};
 use crate::{Error, Features, QueueAddresses, Violation};
 
 /// The ring and the driver's record of it.
@@ -24,7 +24,8 @@ pub(crate) struct PackedQueue {
     has_event_index: bool,
     is_in_order: bool,
     lent: Lent,
-    desc: SharedPairs,
+    /// Two words for each descriptor: address; length, id, flags.
+    desc: SharedRing<[u64; 2]>,
     /// What the driver wants to be told of: one word, written by it.
     driver_event: SharedRing<Event>,
     /// What the device wants to be told of: one word, written by it.
@@ -33,7 +34,7 @@ pub(crate) struct PackedQueue {
 
 impl PackedQueue {
     pub(super) fn new(window: &impl DmaWindow, entries: u16) -> Result<PackedQueue, Error> {
-        let desc_bytes = SharedPairs::bytes(entries).next_multiple_of(LINE_BYTES);
+        let desc_bytes = SharedRing::<[u64; 2]>::bytes(entries).next_multiple_of(LINE_BYTES);
         let mut memory = window.allocate(desc_bytes + 2 * LINE_BYTES)?;
         let mut desc = memory.split_to(desc_bytes)?;
         let mut driver_event = memory.split_to(LINE_BYTES)?;
@@ -44,7 +45,7 @@ impl PackedQueue {
             has_event_index: false,
             is_in_order: false,
             lent: Lent::new(entries)?,
-            desc: SharedPairs::take_from(&mut desc, entries)?,
+            desc: SharedRing::take_from(&mut desc, entries)?,
             driver_event: SharedRing::take_from(&mut driver_event, 1)?,
             device_event: SharedRing::take_from(&mut memory, 1)?,
         })
@@ -69,7 +70,7 @@ impl PackedQueue {
         self.taken = Position::default();
         for slot in 0..self.lent.entries {
             // Neither available nor used in the first lap, whose wrap counter is 1.
-            self.desc.store(slot, 0, 0);
+            self.desc.store(slot, [0; 2]);
         }
         self.device_event.store(0, Event::new());
     }
@@ -89,13 +90,6 @@ impl PackedQueue {
     #[inline]
     fn slot(&self, at: Position) -> u16 {
         at.0 & (self.lent.entries - 1)
-    }
-
-    /// What stands at the position that the device answers next, if it has.
-    #[inline]
-    fn answer(&self) -> Option<PackedWord> {
-        let word = PackedWord::from_bits(self.desc.load_second(self.taken.0));
-        word.is_used(self.wrap(self.taken)).then_some(word)
     }
 
     /// §2.8.10 "Driver and Device Event Suppression": whether the position passed the one asked for just now.
@@ -133,21 +127,23 @@ impl PackedQueue {
 
     #[expect(clippy::unnecessary_wraps, reason = "a split queue's index may be a violation")]
     pub(super) fn has_completed(&mut self) -> Result<bool, Violation> {
-        Ok(self.answer().is_some())
+        let entries = self.lent.entries.into();
+        Ok(answer(&self.desc.view(), self.taken.0.into(), entries).is_some())
     }
+}
 
-    /// How many buffers a device that works in order gives back by naming the last of them (§2.8.8 "In-order use of
-    /// descriptors"): up to the one whose id it is.
-    #[inline]
-    fn batch(&self, id: u16) -> Result<u16, Violation> {
-        // Ids are slots, because they never change places.
-        let count = self.slot(Position(id).minus(self.taken.0)) + 1;
-        let in_flight = self.added.ahead_of(self.taken);
-        if id >= self.lent.entries || count > in_flight {
-            return Err(Violation::UsedId { id: id.into() });
-        }
-        Ok(count)
-    }
+/// What stands at position `at`, if the device has answered there in this lap.
+#[inline]
+fn answer(desc: &SharedView<'_, [u64; 2]>, at: usize, entries: usize) -> Option<PackedWord> {
+    let word = PackedWord::from_bits(desc.load_second(at));
+    word.is_used(at & entries == 0).then_some(word)
+}
+
+/// How many buffers a device that works in order gives back at `at` by naming the last of them (§2.8.8 "In-order use
+/// of descriptors"). Ids are slots then, because they never change places.
+#[inline]
+fn batch(word: PackedWord, at: usize, entries: usize) -> usize {
+    (usize::from(word.id()).wrapping_sub(at) & (entries - 1)) + 1
 }
 
 impl Virtqueue for PackedQueue {
@@ -156,12 +152,32 @@ impl Virtqueue for PackedQueue {
         self.lent.entries - self.added.ahead_of(self.taken)
     }
 
+    /// The second word of the first descriptor comes last: the device sees the whole burst, or nothing of it yet
+    /// (§2.8.21 "Supplying Buffers to The Device").
     #[inline]
-    fn add(&mut self, buffer: InFlight, addr: Iova, len: u32, access: Access) -> u16 {
-        let id = self.lent.lend(self.added, buffer);
-        let word = PackedWord::offer(id, len, access, self.wrap(self.added));
-        self.desc.store(self.added.0, addr.0, word.into_bits());
-        self.added = self.added.plus(1);
+    fn add(&mut self, count: u16, access: Access, mut next: impl FnMut() -> Option<Offer>) -> u16 {
+        let entries = usize::from(self.lent.entries);
+        let (mut lent, mut desc) = (self.lent.view(), self.desc.view());
+        let first = usize::from(self.added.0);
+        let (mut at, mut first_word, mut id) = (first, None, 0);
+        while at != first + usize::from(count)
+            && let Some(offer) = next()
+        {
+            id = lent.lend(at, offer.buffer);
+            let word = PackedWord::offer(id, offer.len, access, at & entries == 0).into_bits();
+            desc.store_first(at, offer.addr.0);
+            if first_word.is_none() {
+                first_word = Some(word);
+            } else {
+                desc.store_second(at, word);
+            }
+            at += 1;
+        }
+        if let Some(word) = first_word {
+            fence(Ordering::Release);
+            desc.store_second(first, word);
+        }
+        self.added = Position::of(at);
         id
     }
 
@@ -179,35 +195,53 @@ impl Virtqueue for PackedQueue {
         }
     }
 
-    /// Nothing: each descriptor tells for itself.
     #[inline]
-    fn look(&mut self) -> Result<(), Violation> {
-        Ok(())
-    }
-
-    #[inline]
-    fn take(&mut self) -> Result<Option<Completed>, Violation> {
-        let Some(word) = self.answer() else { return Ok(None) };
-        let id = u32::from(word.id());
-        if self.is_in_order && word.id() != self.lent.id_in_order(self.taken) {
-            return Err(Violation::UsedId { id });
+    fn take(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
+    ) -> Result<usize, Violation> {
+        let (is_in_order, entries) = (self.is_in_order, usize::from(self.lent.entries));
+        let (mut lent, desc) = (self.lent.view(), self.desc.view());
+        let first = usize::from(self.taken.0);
+        let mut at = first;
+        while at != first + most
+            && let Some(word) = answer(&desc, at, entries)
+        {
+            if is_in_order && word.id() != lent.id_in_order(at) {
+                return Err(Violation::UsedId { id: word.id().into() });
+            }
+            each(lent.take(at, word.id().into())?, word.len())?;
+            at += 1;
         }
-        let buffer = self.lent.take(self.taken, id)?;
-        self.taken = self.taken.plus(1);
-        Ok(Some(Completed { buffer, len: word.len() }))
+        // What the device wrote before it answered is visible to whoever gets the buffers.
+        fence(Ordering::Acquire);
+        self.taken = Position::of(at);
+        Ok(at - first)
     }
 
     #[inline]
     fn reclaim(&mut self, mut give: impl FnMut(u16, InFlight)) -> Result<(), Violation> {
-        while let Some(word) = self.answer() {
-            let count = if self.is_in_order { self.batch(word.id())? } else { 1 };
-            for _ in 0..count {
-                let id = if self.is_in_order { self.lent.id_in_order(self.taken) } else { word.id() };
-                let buffer = self.lent.take(self.taken, id.into())?;
-                self.taken = self.taken.plus(1);
-                give(id, buffer);
+        let (is_in_order, entries) = (self.is_in_order, usize::from(self.lent.entries));
+        let in_flight = usize::from(self.added.ahead_of(self.taken));
+        let (mut lent, desc) = (self.lent.view(), self.desc.view());
+        let first = usize::from(self.taken.0);
+        let mut at = first;
+        while at != first + in_flight
+            && let Some(word) = answer(&desc, at, entries)
+        {
+            let mut left = if is_in_order { batch(word, at, entries) } else { 1 };
+            if at + left > first + in_flight {
+                return Err(Violation::UsedId { id: word.id().into() });
+            }
+            while left > 0 {
+                let id = if is_in_order { lent.id_in_order(at) } else { word.id() };
+                give(id, lent.take(at, id.into())?);
+                (at, left) = (at + 1, left - 1);
             }
         }
+        fence(Ordering::Acquire);
+        self.taken = Position::of(at);
         Ok(())
     }
 

@@ -5,12 +5,12 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use weir_hal::{DmaWindow, Iova, Register};
+use weir_hal::{DmaWindow, Register};
 use weir_pool::{InFlight, Pool};
 use weir_ring::{Position, SharedRing, SharedU16};
 
 use super::desc::{Access, Desc, Used};
-use super::{Completed, LINE_BYTES, Lent, Virtqueue};
+use super::{LINE_BYTES, Lent, Offer, Virtqueue};
 use crate::{Error, Features, QueueAddresses, Violation};
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT` and `VIRTQ_USED_F_NO_NOTIFY` have the same value.
@@ -22,9 +22,7 @@ pub(crate) struct SplitQueue {
     added: Position,
     /// Of these, how many the device knows of.
     published: Position,
-    /// Buffers given back so far, at the last look.
-    seen: Position,
-    /// Of these, how many were taken.
+    /// Buffers given back so far.
     taken: Position,
     has_event_index: bool,
     is_in_order: bool,
@@ -64,7 +62,6 @@ impl SplitQueue {
         Ok(SplitQueue {
             added: Position::default(),
             published: Position::default(),
-            seen: Position::default(),
             taken: Position::default(),
             has_event_index: false,
             is_in_order: false,
@@ -101,7 +98,6 @@ impl SplitQueue {
         self.lent.empty(pool);
         self.added = Position::default();
         self.published = Position::default();
-        self.seen = Position::default();
         self.taken = Position::default();
         self.available.index.store_release(0);
         self.used.flags.store_release(0);
@@ -127,6 +123,17 @@ impl SplitQueue {
         }
     }
 
+    /// How many buffers the device gives back, by its index, read once.
+    #[inline]
+    fn completed(&self) -> Result<u16, Violation> {
+        let jump = Position(self.used.index.load_acquire()).ahead_of(self.taken);
+        let in_flight = self.published.ahead_of(self.taken);
+        if jump > in_flight {
+            return Err(Violation::UsedIndex { jump, in_flight });
+        }
+        Ok(jump)
+    }
+
     /// Asks for no interrupt: with event indices, for one that is 2¹⁶ buffers away (§2.7.7).
     #[inline]
     pub(super) fn silence(&mut self) {
@@ -149,8 +156,7 @@ impl SplitQueue {
     }
 
     pub(super) fn has_completed(&mut self) -> Result<bool, Violation> {
-        self.look()?;
-        Ok(self.seen != self.taken)
+        Ok(self.completed()? > 0)
     }
 }
 
@@ -161,11 +167,20 @@ impl Virtqueue for SplitQueue {
     }
 
     #[inline]
-    fn add(&mut self, buffer: InFlight, addr: Iova, len: u32, access: Access) -> u16 {
-        let id = self.lent.lend(self.added, buffer);
-        self.desc.store(id, Desc::of(addr, len, access));
-        self.available.ring.store(self.added.0, id);
-        self.added = self.added.plus(1);
+    fn add(&mut self, count: u16, access: Access, mut next: impl FnMut() -> Option<Offer>) -> u16 {
+        let (mut lent, mut desc) = (self.lent.view(), self.desc.view());
+        let mut ring = self.available.ring.view();
+        let first = usize::from(self.added.0);
+        let (mut at, mut id) = (first, 0);
+        while at != first + usize::from(count)
+            && let Some(offer) = next()
+        {
+            id = lent.lend(at, offer.buffer);
+            desc.store(id.into(), Desc::of(offer.addr, offer.len, access));
+            ring.store(at, id);
+            at += 1;
+        }
+        self.added = Position::of(at);
         id
     }
 
@@ -186,43 +201,35 @@ impl Virtqueue for SplitQueue {
     }
 
     #[inline]
-    fn look(&mut self) -> Result<(), Violation> {
-        let index = Position(self.used.index.load_acquire());
-        let jump = index.ahead_of(self.taken);
-        let in_flight = self.published.ahead_of(self.taken);
-        if jump > in_flight {
-            return Err(Violation::UsedIndex { jump, in_flight });
+    fn take(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
+    ) -> Result<usize, Violation> {
+        let count = usize::from(self.completed()?).min(most);
+        let (mut lent, used) = (self.lent.view(), self.used.ring.view());
+        let first = usize::from(self.taken.0);
+        for at in first..first + count {
+            let used = used.load(at);
+            each(lent.take(at, used.id())?, used.len())?;
         }
-        self.seen = index;
-        Ok(())
-    }
-
-    #[inline]
-    fn take(&mut self) -> Result<Option<Completed>, Violation> {
-        if self.taken == self.seen {
-            return Ok(None);
-        }
-        let used = self.used.ring.load(self.taken.0);
-        let buffer = self.lent.take(self.taken, used.id())?;
-        self.taken = self.taken.plus(1);
-        Ok(Some(Completed { buffer, len: used.len() }))
+        self.taken = Position::of(first + count);
+        Ok(count)
     }
 
     /// The elements of a device that works in order need not be read, and most may not have been written (§2.7.9
     /// "In-order use of descriptors").
     #[inline]
     fn reclaim(&mut self, mut give: impl FnMut(u16, InFlight)) -> Result<(), Violation> {
-        self.look()?;
-        while self.taken != self.seen {
-            let id = if self.is_in_order {
-                self.lent.id_in_order(self.taken).into()
-            } else {
-                self.used.ring.load(self.taken.0).id()
-            };
-            let buffer = self.lent.take(self.taken, id)?;
-            give(*self.lent.ids.at(self.taken.0), buffer);
-            self.taken = self.taken.plus(1);
+        let count = usize::from(self.completed()?);
+        let (mut lent, used) = (self.lent.view(), self.used.ring.view());
+        let first = usize::from(self.taken.0);
+        for at in first..first + count {
+            let id = if self.is_in_order { lent.id_in_order(at).into() } else { used.load(at).id() };
+            let buffer = lent.take(at, id)?;
+            give(lent.id_in_order(at), buffer);
         }
+        self.taken = Position::of(first + count);
         Ok(())
     }
 
