@@ -72,6 +72,22 @@ impl<const N: usize> Burst<N> {
         Some(buf)
     }
 
+    /// The first buffer, which stays.
+    #[must_use]
+    #[inline]
+    pub fn front(&self) -> Option<&Buf> {
+        self.iter().next()
+    }
+
+    /// The buffers, in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &Buf> {
+        // SAFETY: `head ≤ tail ≤ N`.
+        let filled = unsafe { self.slots.get_unchecked(self.head..self.tail) };
+        // SAFETY: these hold buffers (type invariant).
+        filled.iter().map(|slot| unsafe { slot.assume_init_ref() })
+    }
+
     /// The buffers, in order, to be changed in place.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Buf> {

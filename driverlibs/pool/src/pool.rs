@@ -90,6 +90,13 @@ impl Pool {
         self.available += 1;
     }
 
+    /// Whether a buffer is one of this pool.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, buf: &Buf) -> bool {
+        self.offset(buf).is_some()
+    }
+
     /// Hands a buffer's frame to a device: where the device finds it, and what gives it back.
     ///
     /// # Errors

@@ -78,4 +78,18 @@ pub enum Violation {
         /// The length it claims.
         len: u32,
     },
+    /// It merged no receive buffers into a frame, or more than a frame needs.
+    #[error("a frame in {count} buffers")]
+    MergedBuffers {
+        /// The number it claims.
+        count: u16,
+    },
+    /// It left out a checksum that lies outside the frame.
+    #[error("checksum from {start} at {offset} is not in the frame")]
+    Checksum {
+        /// First byte summed.
+        start: u16,
+        /// Where it goes, from there.
+        offset: u16,
+    },
 }

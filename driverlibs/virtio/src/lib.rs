@@ -16,6 +16,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod capability;
 mod error;
 mod features;

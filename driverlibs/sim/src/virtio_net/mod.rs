@@ -5,12 +5,14 @@
 //! takes what the driver sent; with [`Behaviour::works_on_kick`] the latter happens at doorbell writes only, so
 //! that a kick the driver owes shows as a frame that never leaves. With [`Malice`] it lies.
 
+mod offload;
 mod packed;
 mod queue;
 mod registers;
 mod split;
 
 pub use crate::Malice;
+pub use offload::{Header, sum};
 
 use std::collections::VecDeque;
 
@@ -28,10 +30,22 @@ const BAR_BYTES: u64 = 0x4000;
 const NOTIFY_STRIDE: u32 = 4;
 const RX: usize = 0;
 const TX: usize = 1;
-const HEADER_BYTES: usize = 12;
+const HEADER_BYTES: usize = Header::BYTES;
 
 /// Feature bits (virtio 1.2 §5.1.3, §6).
 pub mod feature {
+    /// `VIRTIO_NET_F_CSUM`.
+    pub const CSUM: u64 = 1 << 0;
+    /// `VIRTIO_NET_F_GUEST_CSUM`.
+    pub const GUEST_CSUM: u64 = 1 << 1;
+    /// `VIRTIO_NET_F_MTU`.
+    pub const MTU: u64 = 1 << 3;
+    /// `VIRTIO_NET_F_HOST_TSO4`.
+    pub const HOST_TSO4: u64 = 1 << 11;
+    /// `VIRTIO_NET_F_HOST_TSO6`.
+    pub const HOST_TSO6: u64 = 1 << 12;
+    /// `VIRTIO_NET_F_MRG_RXBUF`.
+    pub const MRG_RXBUF: u64 = 1 << 15;
     /// `VIRTIO_NET_F_MAC`.
     pub const MAC: u64 = 1 << 5;
     /// `VIRTIO_NET_F_STATUS`.
@@ -50,6 +64,8 @@ pub mod feature {
     pub const IN_ORDER: u64 = 1 << 35;
     /// What an honest device must have for Weir.
     pub const NEEDED: u64 = VERSION_1 | ACCESS_PLATFORM;
+    /// Checksums, segmentation, frames in several buffers.
+    pub const OFFLOADS: u64 = CSUM | GUEST_CSUM | HOST_TSO4 | HOST_TSO6 | MRG_RXBUF | MTU | INDIRECT_DESC;
 }
 
 /// What kind of device it is.
@@ -89,10 +105,14 @@ pub struct VirtioNet {
     driver_features: u64,
     queue_select: u16,
     queues: [Queue; 2],
+    /// Receive buffers taken for a frame that needed more.
+    waiting: Vec<Chain>,
     sent: VecDeque<Vec<u8>>,
     kicks: [u64; 2],
     random: Random,
     malice: Malice,
+    /// Buffers of a frame, if it lies about them.
+    buffers_told: Option<u16>,
 }
 
 impl VirtioNet {
@@ -113,10 +133,12 @@ impl VirtioNet {
             driver_features: 0,
             queue_select: 0,
             queues: [Queue::new(behaviour.entries), Queue::new(behaviour.entries)],
+            waiting: Vec::new(),
             sent: VecDeque::new(),
             kicks: [0; 2],
             random: Random::new(1),
             malice: Malice::none(),
+            buffers_told: None,
         }
     }
 
@@ -135,29 +157,64 @@ impl VirtioNet {
         self.link_up = up;
     }
 
+    /// Says from now on that each frame lies in so many buffers.
+    pub fn set_buffers_told(&mut self, count: u16) {
+        self.buffers_told = Some(count);
+    }
+
     /// Doorbell writes so far: receive queue, transmit queue.
     #[must_use]
     pub fn kicks(&self) -> [u64; 2] {
         self.kicks
     }
 
-    /// A frame arrives from the wire. `false` where the driver offered no buffer: it is lost.
+    /// A frame arrives from the wire. `false` where the driver offered too few buffers: it is lost.
     pub fn deliver(&mut self, frame: &[u8]) -> bool {
+        self.deliver_with(Header::default(), frame)
+    }
+
+    /// The same, with something to tell about it.
+    pub fn deliver_with(&mut self, header: Header, frame: &[u8]) -> bool {
         if !self.is_running(RX) {
             return false;
         }
-        let features = self.driver_features;
-        let queue = &mut self.queues[RX];
-        let Some(chain) = queue.pop(&self.window, features) else { return false };
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes[10] = 1; // num_buffers
-        bytes.extend_from_slice(frame);
-        let Some(part) = chain.parts.first().filter(|part| part.device_writes) else { return false };
-        bytes.truncate(part.len as usize);
-        self.window.write(part.addr, &bytes);
-        queue.push(chain.id, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let bytes = [vec![0; HEADER_BYTES].as_slice(), frame].concat();
+        let Some((chains, left)) = self.take_buffers(bytes.len()) else { return false };
+        let mut header = header;
+        let count = self.buffers_told.unwrap_or(u16::try_from(chains.len()).unwrap_or(u16::MAX));
+        header.num_buffers = self.malice.twist_u16(count);
+        header.csum_start = self.malice.twist_u16(header.csum_start);
+        header.csum_offset = self.malice.twist_u16(header.csum_offset);
+        let bytes = [&header.bytes(), frame].concat();
+        let mut rest = &bytes[..bytes.len() - left];
+        for chain in chains {
+            let part = chain.parts[0];
+            let (now, later) = rest.split_at(rest.len().min(part.len as usize));
+            self.window.write(part.addr, now);
+            self.queues[RX].push(chain.id, u32::try_from(now.len()).unwrap_or(u32::MAX));
+            rest = later;
+        }
         self.publish_used(RX);
         true
+    }
+
+    /// Receive buffers for `bytes`, and the bytes for which there is no place; one buffer where they are not merged.
+    /// Buffers that do not suffice stay taken, unlike in a real device: the next frame gets them.
+    fn take_buffers(&mut self, bytes: usize) -> Option<(Vec<Chain>, usize)> {
+        let features = self.driver_features;
+        let mut chains = std::mem::take(&mut self.waiting);
+        let place = |chains: &[Chain]| chains.iter().map(|chain| chain.parts[0].len as usize).sum::<usize>();
+        let merges = features & feature::MRG_RXBUF != 0;
+        while chains.is_empty() || merges && place(&chains) < bytes {
+            let is_good = |chain: &Chain| chain.parts.first().is_some_and(|part| part.device_writes);
+            let Some(chain) = self.queues[RX].pop(&self.window, features).filter(is_good) else {
+                self.waiting = chains;
+                return None;
+            };
+            chains.push(chain);
+        }
+        let left = bytes.saturating_sub(place(&chains));
+        Some((chains, left))
     }
 
     /// Takes the frames that the driver sent, and gives their buffers back.
@@ -175,7 +232,8 @@ impl VirtioNet {
         }
         for chain in &chains {
             let mut bytes = self.read_parts(chain);
-            self.sent.push_back(bytes.split_off(HEADER_BYTES.min(bytes.len())));
+            let frame = bytes.split_off(HEADER_BYTES.min(bytes.len()));
+            self.sent.extend(Header::parse(&bytes).send(frame));
         }
         while !chains.is_empty() {
             let count = chains.len() as u64;
@@ -230,6 +288,7 @@ impl VirtioNet {
     fn restart(&mut self) {
         self.status = 0;
         self.driver_features = 0;
+        self.waiting.clear();
         self.queues = [Queue::new(self.behaviour.entries), Queue::new(self.behaviour.entries)];
     }
 }

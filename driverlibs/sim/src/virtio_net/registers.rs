@@ -4,12 +4,14 @@
 use super::{COMMON, DEVICE, NOTIFY, NOTIFY_STRIDE, TX, VirtioNet};
 
 const FEATURES_OK: u8 = 8;
+/// Longest payload of a frame.
+const MTU: u16 = 9000;
 
 impl VirtioNet {
     pub(super) fn read_register(&mut self, offset: u64, bytes: usize) -> u64 {
         match offset {
             COMMON..0x38 => self.read_common(offset),
-            DEVICE..0x2008 => self.read_device(offset - DEVICE, bytes),
+            DEVICE..0x2018 => self.read_device(offset - DEVICE, bytes),
             _ => 0,
         }
     }
@@ -31,9 +33,10 @@ impl VirtioNet {
     }
 
     fn read_device(&self, offset: u64, bytes: usize) -> u64 {
-        let mut config = [0; 16];
+        let mut config = [0; 24];
         config[..6].copy_from_slice(&self.mac);
         config[6] = self.link_up.into();
+        config[10..12].copy_from_slice(&MTU.to_le_bytes());
         let mut value = [0; 8];
         let start = offset as usize;
         value[..bytes].copy_from_slice(&config[start..start + bytes]);

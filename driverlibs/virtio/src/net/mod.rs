@@ -2,8 +2,9 @@
 //!
 //! **Invariant: a buffer that the device had comes back to the CPU only by a completion, or after the device was
 //! reset ([`Net::stop`], with which every start begins).** The queues are values of their own and may move to other
-//! threads. Frames are plain: no checksum or segmentation offload, no merged buffers.
+//! threads.
 
+mod header;
 mod nic;
 mod rx;
 mod tx;
@@ -12,6 +13,7 @@ pub use rx::RxQueue;
 pub use tx::TxQueue;
 
 use weir_hal::{Clock, Device, DmaWindow, Interrupt};
+use weir_nic::Offloads;
 use weir_pool::Pool;
 
 use crate::pci::{Identity, Pci};
@@ -29,16 +31,16 @@ const TX: u16 = 1;
 const RX_VECTOR: u16 = 0;
 /// Offset of `status` in the configuration.
 const CONFIG_STATUS: u64 = 6;
+const CONFIG_MTU: u64 = 10;
 const STATUS_LINK_UP: u16 = 1;
-/// `struct virtio_net_hdr` without hash report (§5.1.6 "Device Operation").
-const HEADER_BYTES: u16 = 12;
 
 /// What to open a device with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Most descriptors per queue; the device may have fewer. A power of two.
     pub entries: u16,
-    /// Features to use where the device has them; the required ones are always used.
+    /// Features to use where the device has them; the required ones are always used. With `MRG_RXBUF`, which is not
+    /// usual, long frames arrive in several buffers.
     pub features: Features,
     /// Bind the receive queue's interrupt, for [`RxQueue::wait`]. Without, the device raises none.
     pub interrupt: bool,
@@ -46,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, features: Features::all(), interrupt: false }
+        Options { entries: 256, features: Features::USUAL, interrupt: false }
     }
 }
 
@@ -98,7 +100,7 @@ impl<T: Transport> Net<T> {
             interrupt.unmask()?;
         }
         let rx = RxQueue::new(rx_queue, RX, rx_doorbell, interrupt);
-        let tx = TxQueue::new(tx_queue, TX, tx_doorbell);
+        let tx = TxQueue::new(window, tx_queue, TX, tx_doorbell, agreed)?;
         Ok((Net { transport, agreed }, rx, tx))
     }
 
@@ -121,7 +123,7 @@ impl<T: Transport> Net<T> {
         if agreed != self.agreed {
             return Err(Error::FeaturesRefused);
         }
-        rx.queue.set_features(self.agreed);
+        rx.set_features(self.agreed);
         tx.queue.set_features(self.agreed);
         let vector = rx.interrupt.as_ref().map(|_| RX_VECTOR);
         self.enable(rx.index, &rx.queue, vector)?;
@@ -143,7 +145,7 @@ impl<T: Transport> Net<T> {
     ) -> Result<(), Error> {
         self.transport.reset(clock)?;
         rx.queue.empty(pool);
-        tx.queue.empty(pool);
+        tx.empty(pool);
         Ok(())
     }
 
@@ -189,6 +191,28 @@ impl<T: Transport> Net<T> {
         }
         let status: u16 = read_whole(&self.transport, |transport| transport.read_config(CONFIG_STATUS))?;
         Ok(status & STATUS_LINK_UP != 0)
+    }
+
+    /// The longest payload of a frame; `None` where the device does not tell, or `MTU` was not asked for.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn read_mtu(&self) -> Result<Option<u16>, Error> {
+        let tells = self.agreed.contains(Features::MTU);
+        tells.then(|| read_whole(&self.transport, |transport| transport.read_config(CONFIG_MTU))).transpose()
+    }
+
+    /// What the device does for its owner.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        let has = |feature| self.agreed.contains(feature);
+        Offloads {
+            rx_checksum: has(Features::GUEST_CSUM),
+            tx_checksum: has(Features::CSUM),
+            tso4: has(Features::CSUM | Features::HOST_TSO4),
+            tso6: has(Features::CSUM | Features::HOST_TSO6),
+            several_buffers: has(Features::MRG_RXBUF | Features::INDIRECT_DESC),
+        }
     }
 
     /// Whether the device says that it stopped after an error, or is gone. Costs a register read.

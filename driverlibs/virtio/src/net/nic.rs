@@ -1,8 +1,8 @@
 //! The face shared with other network devices.
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
-use weir_nic::{Nic, NicError};
-use weir_pool::{Burst, Pool};
+use weir_nic::{Nic, NicError, Offloads, TxOffload};
+use weir_pool::{Buf, Burst, Pool};
 
 use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
 use crate::{Error, Pci, Transport};
@@ -50,6 +50,10 @@ impl<D: Device> Nic for Net<Pci<D>> {
         Net::read_link_up(self)
     }
 
+    fn offloads(&self) -> Offloads {
+        Net::offloads(self)
+    }
+
     fn has_stopped(&self) -> bool {
         Net::has_stopped(self)
     }
@@ -82,5 +86,17 @@ impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
 
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         TxQueue::send_wrong_address(self, pool, iova, len)
+    }
+}
+
+impl<T: Transport> weir_nic::OffloadingTxQueue for TxQueue<T> {
+    #[inline]
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        offload: impl FnMut(&Buf) -> TxOffload,
+    ) -> Result<usize, Error> {
+        TxQueue::transmit_with(self, pool, burst, offload)
     }
 }

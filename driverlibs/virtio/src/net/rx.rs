@@ -1,11 +1,13 @@
 //! Receiving.
 
+use core::sync::atomic::{Ordering, fence};
+
 use weir_hal::{Error as HostError, Interrupt, Iova, Register};
 use weir_pool::{Buf, Burst, HEADROOM_BYTES, InFlight, Pool};
 
-use super::HEADER_BYTES;
+use super::header::{HEADER_BYTES, Header};
 use crate::queue::{Access, Offer, Queue, Virtqueue, with_queue};
-use crate::{Error, Transport, Violation};
+use crate::{Error, Features, Transport, Violation};
 
 /// The device writes its header into the end of the headroom, so that the frame starts where fresh frames do.
 const BUFFER_LEN: u16 = weir_pool::FRAME_BYTES + HEADER_BYTES;
@@ -17,6 +19,40 @@ pub struct RxQueue<T: Transport> {
     pub(super) index: u16,
     doorbell: T::Doorbell,
     pub(super) interrupt: Option<T::Interrupt>,
+    /// What is agreed on, as far as it changes what is received.
+    mode: Mode,
+}
+
+/// How frames arrive.
+#[derive(Clone, Copy, Default)]
+struct Mode {
+    /// Long ones in several buffers.
+    merges: bool,
+    /// With something to know about their checksum.
+    tells_checksum: bool,
+    /// Buffers of the frame under way that have not arrived yet.
+    left: u16,
+}
+
+impl Mode {
+    /// Takes the header off the first buffer of a frame and does what it says; `len` is what the device said it wrote.
+    #[inline]
+    fn open(&mut self, buf: &mut Buf, len: u32) -> Result<(), Violation> {
+        if self.left > 0 {
+            self.left -= 1;
+        } else {
+            let bytes = buf.strip().ok_or(Violation::UsedLength { len })?;
+            let header = Header::from_bytes(bytes);
+            if self.merges {
+                self.left = header.buffers()? - 1;
+            }
+            if self.left == 0 && self.tells_checksum {
+                header.finish(buf)?;
+            }
+        }
+        buf.set_continues(self.left > 0);
+        Ok(())
+    }
 }
 
 impl<T: Transport> RxQueue<T> {
@@ -26,11 +62,24 @@ impl<T: Transport> RxQueue<T> {
         doorbell: T::Doorbell,
         interrupt: Option<T::Interrupt>,
     ) -> RxQueue<T> {
-        RxQueue { queue, index, doorbell, interrupt }
+        RxQueue { queue, index, doorbell, interrupt, mode: Mode::default() }
+    }
+
+    /// Takes over what device and driver agreed on, before the device runs.
+    pub(super) fn set_features(&mut self, features: Features) {
+        self.queue.set_features(features);
+        self.mode = Mode {
+            merges: features.contains(Features::MRG_RXBUF),
+            tells_checksum: features.contains(Features::GUEST_CSUM),
+            left: 0,
+        };
     }
 
     /// Appends the frames that have arrived to `burst`, as many as it has room for, and offers the device fresh
-    /// buffers of `pool` instead. Returns how many. Never waits, never enters a kernel.
+    /// buffers of `pool` instead. Returns how many buffers. Never waits, never enters a kernel.
+    ///
+    /// With `MRG_RXBUF` agreed on, a long frame lies in several buffers ([`Buf::continues`]); the last of them may
+    /// come with the next call.
     ///
     /// # Errors
     /// `Violation`: the device must be started again. Frames already in `burst` are good.
@@ -38,7 +87,11 @@ impl<T: Transport> RxQueue<T> {
     pub fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
         let is_silent = self.interrupt.is_some();
         with_queue!(&mut self.queue, queue => {
-            let arrived = take_frames(queue, pool, burst)?;
+            let arrived = if self.mode.merges || self.mode.tells_checksum {
+                take_with_header(queue, &mut self.mode, pool, burst)?
+            } else {
+                take_frames(queue, pool, burst)?
+            };
             if arrived > 0 && is_silent {
                 queue.stay_silent();
             }
@@ -114,6 +167,31 @@ fn take_frames<const N: usize>(
             pool.put(buffer.complete_empty());
             Err(Violation::UsedLength { len })
         }
+    })?;
+    Ok(arrived)
+}
+
+/// The same, looking at what the device wrote in front of each frame.
+#[inline]
+fn take_with_header<const N: usize>(
+    queue: &mut impl Virtqueue,
+    mode: &mut Mode,
+    pool: &mut Pool,
+    burst: &mut Burst<N>,
+) -> Result<usize, Error> {
+    let arrived = queue.take(burst.room(), |buffer, len| {
+        // What the device wrote before it gave the buffer back is visible from here on.
+        fence(Ordering::Acquire);
+        let mut buf = buffer.complete(HEADROOM_BYTES - HEADER_BYTES, len).map_err(|buffer| {
+            pool.put(buffer.complete_empty());
+            Violation::UsedLength { len }
+        })?;
+        if let Err(violation) = mode.open(&mut buf, len) {
+            pool.put(buf);
+            return Err(violation);
+        }
+        burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
+        Ok(())
     })?;
     Ok(arrived)
 }

@@ -9,10 +9,12 @@
 mod desc;
 mod packed;
 mod split;
+mod tables;
 
 pub(crate) use desc::Access;
 pub(crate) use packed::PackedQueue;
 pub(crate) use split::SplitQueue;
+pub(crate) use tables::{PARTS, Tables};
 
 use weir_hal::{DmaWindow, Iova, Register};
 use weir_pool::{InFlight, Pool};
@@ -58,7 +60,10 @@ pub(crate) trait Virtqueue {
 }
 
 /// A queue of either layout.
-#[expect(clippy::large_enum_variant, reason = "the data path reaches a queue's state without another pointer")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the data path reaches a queue's state without another pointer"
+)]
 pub(crate) enum Queue {
     Split(SplitQueue),
     Packed(PackedQueue),
