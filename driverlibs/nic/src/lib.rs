@@ -5,8 +5,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod multi_queue;
 mod offload;
 
+pub use multi_queue::{HashTypes, Lane, MultiQueue, OpenedPairs, RSS_KEY_BYTES, Rss};
 pub use offload::{Checksum, Offloads, Segments, TxOffload};
 
 use core::fmt::Display;
@@ -77,6 +81,12 @@ pub trait Nic: Sized {
     /// What it does for its owner. What a driver does not say it cannot.
     fn offloads(&self) -> Offloads {
         Offloads::default()
+    }
+
+    /// Whether the link, or what else the device tells of itself, may have changed since this was asked last. Costs a
+    /// load, no register read; a driver that cannot know says yes.
+    fn has_news(&mut self) -> bool {
+        true
     }
 
     /// Whether the device stopped by itself, or is gone. Costs a register read.

@@ -40,11 +40,25 @@ pub enum Error {
         /// Entries the device claims.
         entries: u16,
     },
+    /// The device claims an impossible number of pairs of queues.
+    #[error("{pairs} pairs of queues are impossible")]
+    BadPairs {
+        /// Pairs the device claims.
+        pairs: u16,
+    },
     /// The device has no interrupt vector left for the queue.
     #[error("device has no vector for queue {index}")]
     NoVector {
         /// Queue number.
         index: u16,
+    },
+    /// The device refused a command.
+    #[error("device refused command {class}.{number}")]
+    Refused {
+        /// Class of the command.
+        class: u8,
+        /// Its number in that.
+        number: u8,
     },
     /// The device broke the ring's protocol. It must be started again.
     #[error("device broke the protocol: {0}")]

@@ -21,6 +21,16 @@ bitflags::bitflags! {
         const MRG_RXBUF = 1 << 15;
         /// The network device tells whether the link is up.
         const NET_STATUS = 1 << 16;
+        /// The network device has a control queue.
+        const CTRL_VQ = 1 << 17;
+        /// Commands tell which frames are received.
+        const CTRL_RX = 1 << 18;
+        /// The network device asks its owner to announce itself to the network.
+        const GUEST_ANNOUNCE = 1 << 21;
+        /// The network device has several pairs of queues.
+        const MQ = 1 << 22;
+        /// A command sets the network device's MAC address.
+        const CTRL_MAC_ADDR = 1 << 23;
         /// A descriptor may stand for a table of them (§2.7.5.3, §2.8.7).
         const INDIRECT_DESC = 1 << 28;
         /// Indices tell when to kick and to interrupt (§2.7.7, §2.7.10).
@@ -33,6 +43,8 @@ bitflags::bitflags! {
         const RING_PACKED = 1 << 34;
         /// The device uses buffers in the order they were made available (§2.7.9, §2.8.8).
         const IN_ORDER = 1 << 35;
+        /// A command tells the network device which queue gets a frame.
+        const RSS = 1 << 60;
     }
 }
 

@@ -5,13 +5,16 @@
 //! takes what the driver sent; with [`Behaviour::works_on_kick`] the latter happens at doorbell writes only, so
 //! that a kick the driver owes shows as a frame that never leaves. With [`Malice`] it lies.
 
+mod control;
 mod offload;
 mod packed;
 mod queue;
 mod registers;
 mod split;
+mod steering;
 
 pub use crate::Malice;
+pub use control::Wishes;
 pub use offload::{Header, sum};
 
 use std::collections::VecDeque;
@@ -28,6 +31,7 @@ const DEVICE: u64 = 0x2000;
 const NOTIFY: u64 = 0x3000;
 const BAR_BYTES: u64 = 0x4000;
 const NOTIFY_STRIDE: u32 = 4;
+const VECTORS: u16 = 9;
 const RX: usize = 0;
 const TX: usize = 1;
 const HEADER_BYTES: usize = Header::BYTES;
@@ -50,6 +54,16 @@ pub mod feature {
     pub const MAC: u64 = 1 << 5;
     /// `VIRTIO_NET_F_STATUS`.
     pub const STATUS: u64 = 1 << 16;
+    /// `VIRTIO_NET_F_CTRL_VQ`.
+    pub const CTRL_VQ: u64 = 1 << 17;
+    /// `VIRTIO_NET_F_CTRL_RX`.
+    pub const CTRL_RX: u64 = 1 << 18;
+    /// `VIRTIO_NET_F_GUEST_ANNOUNCE`.
+    pub const GUEST_ANNOUNCE: u64 = 1 << 21;
+    /// `VIRTIO_NET_F_MQ`.
+    pub const MQ: u64 = 1 << 22;
+    /// `VIRTIO_NET_F_CTRL_MAC_ADDR`.
+    pub const CTRL_MAC_ADDR: u64 = 1 << 23;
     /// `VIRTIO_F_INDIRECT_DESC`.
     pub const INDIRECT_DESC: u64 = 1 << 28;
     /// `VIRTIO_F_EVENT_IDX`.
@@ -62,6 +76,10 @@ pub mod feature {
     pub const RING_PACKED: u64 = 1 << 34;
     /// `VIRTIO_F_IN_ORDER`.
     pub const IN_ORDER: u64 = 1 << 35;
+    /// `VIRTIO_NET_F_RSS`.
+    pub const RSS: u64 = 1 << 60;
+    /// Everything that takes commands.
+    pub const COMMANDS: u64 = CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR | GUEST_ANNOUNCE | MQ | RSS | INDIRECT_DESC;
     /// What an honest device must have for Weir.
     pub const NEEDED: u64 = VERSION_1 | ACCESS_PLATFORM;
     /// Checksums, segmentation, frames in several buffers.
@@ -81,12 +99,14 @@ pub struct Behaviour {
     pub works_on_kick: bool,
     /// Leaves out what a device that works in order may leave out, of frames sent. With `IN_ORDER` only.
     pub skips: bool,
+    /// Pairs of queues.
+    pub pairs: u16,
 }
 
 impl Default for Behaviour {
     fn default() -> Behaviour {
         let features = feature::NEEDED | feature::MAC | feature::STATUS | feature::EVENT_IDX;
-        Behaviour { features, entries: 256, shuffles: false, works_on_kick: false, skips: false }
+        Behaviour { features, entries: 256, shuffles: false, works_on_kick: false, skips: false, pairs: 1 }
     }
 }
 
@@ -104,15 +124,20 @@ pub struct VirtioNet {
     driver_feature_select: u32,
     driver_features: u64,
     queue_select: u16,
-    queues: [Queue; 2],
-    /// Receive buffers taken for a frame that needed more.
-    waiting: Vec<Chain>,
+    queues: Vec<Queue>,
+    config_vector: u16,
+    generation: u8,
     sent: VecDeque<Vec<u8>>,
-    kicks: [u64; 2],
+    kicks: Vec<u64>,
     random: Random,
     malice: Malice,
     /// Buffers of a frame, if it lies about them.
     buffers_told: Option<u16>,
+    /// Pairs of queues, if it lies about them.
+    pairs_told: Option<u16>,
+    wishes: Wishes,
+    wants_announcement: bool,
+    refuses_commands: bool,
 }
 
 impl VirtioNet {
@@ -122,7 +147,7 @@ impl VirtioNet {
         VirtioNet {
             behaviour,
             window: window.clone(),
-            interrupts: Interrupts::new(3),
+            interrupts: Interrupts::new(VECTORS),
             config: config_space(),
             has_bus_master: false,
             mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
@@ -132,13 +157,18 @@ impl VirtioNet {
             driver_feature_select: 0,
             driver_features: 0,
             queue_select: 0,
-            queues: [Queue::new(behaviour.entries), Queue::new(behaviour.entries)],
-            waiting: Vec::new(),
+            queues: new_queues(&behaviour),
+            config_vector: 0xffff,
+            generation: 0,
             sent: VecDeque::new(),
-            kicks: [0; 2],
+            kicks: vec![0; new_queues(&behaviour).len()],
             random: Random::new(1),
             malice: Malice::none(),
             buffers_told: None,
+            pairs_told: None,
+            wishes: Wishes::default(),
+            wants_announcement: false,
+            refuses_commands: false,
         }
     }
 
@@ -155,6 +185,22 @@ impl VirtioNet {
     /// Plugs the cable in or out.
     pub fn set_link(&mut self, up: bool) {
         self.link_up = up;
+        self.change_config();
+    }
+
+    fn change_config(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.interrupts.raise(self.config_vector);
+    }
+
+    /// Refuses every command from now on.
+    pub fn set_refuses_commands(&mut self) {
+        self.refuses_commands = true;
+    }
+
+    /// Says from now on that it has so many pairs of queues.
+    pub fn set_pairs_told(&mut self, pairs: u16) {
+        self.pairs_told = Some(pairs);
     }
 
     /// Says from now on that each frame lies in so many buffers.
@@ -165,7 +211,7 @@ impl VirtioNet {
     /// Doorbell writes so far: receive queue, transmit queue.
     #[must_use]
     pub fn kicks(&self) -> [u64; 2] {
-        self.kicks
+        [self.kicks[RX], self.kicks[TX]]
     }
 
     /// A frame arrives from the wire. `false` where the driver offered too few buffers: it is lost.
@@ -175,11 +221,12 @@ impl VirtioNet {
 
     /// The same, with something to tell about it.
     pub fn deliver_with(&mut self, header: Header, frame: &[u8]) -> bool {
-        if !self.is_running(RX) {
+        let index = self.rx_index(frame);
+        if !self.is_running(index) {
             return false;
         }
         let bytes = [vec![0; HEADER_BYTES].as_slice(), frame].concat();
-        let Some((chains, left)) = self.take_buffers(bytes.len()) else { return false };
+        let Some((chains, left)) = self.take_buffers(index, bytes.len()) else { return false };
         let mut header = header;
         let count = self.buffers_told.unwrap_or(u16::try_from(chains.len()).unwrap_or(u16::MAX));
         header.num_buffers = self.malice.twist_u16(count);
@@ -191,24 +238,32 @@ impl VirtioNet {
             let part = chain.parts[0];
             let (now, later) = rest.split_at(rest.len().min(part.len as usize));
             self.window.write(part.addr, now);
-            self.queues[RX].push(chain.id, u32::try_from(now.len()).unwrap_or(u32::MAX));
+            self.queues[index].push(chain.id, u32::try_from(now.len()).unwrap_or(u32::MAX));
             rest = later;
         }
-        self.publish_used(RX);
+        self.publish_used(index);
         true
+    }
+
+    /// The receive queue that gets a frame: as the driver said; else the device's own choice among those in use.
+    fn rx_index(&self, frame: &[u8]) -> usize {
+        let own = u16::from(frame.last().copied().unwrap_or(0)) % (1 + self.wishes.more_pairs);
+        let pair = self.wishes.steering.as_ref().map_or(own, |steering| steering.queue(frame));
+        2 * usize::from(pair.min(self.behaviour.pairs - 1))
     }
 
     /// Receive buffers for `bytes`, and the bytes for which there is no place; one buffer where they are not merged.
     /// Buffers that do not suffice stay taken, unlike in a real device: the next frame gets them.
-    fn take_buffers(&mut self, bytes: usize) -> Option<(Vec<Chain>, usize)> {
+    fn take_buffers(&mut self, index: usize, bytes: usize) -> Option<(Vec<Chain>, usize)> {
         let features = self.driver_features;
-        let mut chains = std::mem::take(&mut self.waiting);
+        let queue = &mut self.queues[index];
+        let mut chains = std::mem::take(&mut queue.waiting);
         let place = |chains: &[Chain]| chains.iter().map(|chain| chain.parts[0].len as usize).sum::<usize>();
         let merges = features & feature::MRG_RXBUF != 0;
         while chains.is_empty() || merges && place(&chains) < bytes {
             let is_good = |chain: &Chain| chain.parts.first().is_some_and(|part| part.device_writes);
-            let Some(chain) = self.queues[RX].pop(&self.window, features).filter(is_good) else {
-                self.waiting = chains;
+            let Some(chain) = queue.pop(&self.window, features).filter(is_good) else {
+                queue.waiting = chains;
                 return None;
             };
             chains.push(chain);
@@ -219,12 +274,18 @@ impl VirtioNet {
 
     /// Takes the frames that the driver sent, and gives their buffers back.
     pub fn transmit(&mut self) {
-        if !self.is_running(TX) {
+        for pair in 0..usize::from(self.behaviour.pairs) {
+            self.transmit_queue(2 * pair + TX);
+        }
+    }
+
+    fn transmit_queue(&mut self, index: usize) {
+        if !self.is_running(index) {
             return;
         }
         let features = self.driver_features;
         let mut chains = Vec::new();
-        while let Some(chain) = self.queues[TX].pop(&self.window, features) {
+        while let Some(chain) = self.queues[index].pop(&self.window, features) {
             chains.push(chain);
             if chains.len() > usize::from(self.behaviour.entries) {
                 break; // the driver's index ran away
@@ -243,9 +304,9 @@ impl VirtioNet {
                 0
             };
             let chain = chains.remove(pick);
-            self.queues[TX].push(chain.id, 0);
+            self.queues[index].push(chain.id, 0);
         }
-        self.publish_used(TX);
+        self.publish_used(index);
     }
 
     fn read_parts(&self, chain: &Chain) -> Vec<u8> {
@@ -274,7 +335,7 @@ impl VirtioNet {
     }
 
     fn publish_used(&mut self, index: usize) {
-        let skips = self.behaviour.skips && index == TX;
+        let skips = self.behaviour.skips && index % 2 == TX;
         let queue = &mut self.queues[index];
         if queue.publish(&self.window, &mut self.malice, self.driver_features, skips) {
             self.interrupts.raise(queue.vector);
@@ -282,14 +343,15 @@ impl VirtioNet {
     }
 
     fn is_running(&self, index: usize) -> bool {
-        self.status & 4 != 0 && self.has_bus_master && self.queues[index].is_enabled
+        self.status & 4 != 0 && self.has_bus_master && self.queues.get(index).is_some_and(|q| q.is_enabled)
     }
 
     fn restart(&mut self) {
         self.status = 0;
         self.driver_features = 0;
-        self.waiting.clear();
-        self.queues = [Queue::new(self.behaviour.entries), Queue::new(self.behaviour.entries)];
+        self.wishes = Wishes::default();
+        self.config_vector = 0xffff;
+        self.queues = new_queues(&self.behaviour);
     }
 }
 
@@ -297,7 +359,7 @@ impl Model for VirtioNet {
     fn info(&self) -> DeviceInfo {
         let mut bar_bytes = [0; 6];
         bar_bytes[usize::from(BAR)] = BAR_BYTES;
-        DeviceInfo { vendor: 0x1af4, device: 0x1041, interrupts: 3, bar_bytes, ..DeviceInfo::default() }
+        DeviceInfo { vendor: 0x1af4, device: 0x1041, interrupts: VECTORS, bar_bytes, ..DeviceInfo::default() }
     }
 
     fn config_read(&mut self, offset: u16, bytes: u8) -> u32 {
@@ -328,6 +390,13 @@ impl Model for VirtioNet {
     fn interrupts(&self) -> &Interrupts {
         &self.interrupts
     }
+}
+
+/// Pairs, and the control queue.
+fn new_queues(behaviour: &Behaviour) -> Vec<Queue> {
+    let has_control = behaviour.features & feature::CTRL_VQ != 0;
+    let count = 2 * usize::from(behaviour.pairs) + usize::from(has_control);
+    vec![Queue::new(behaviour.entries); count]
 }
 
 /// The layout QEMU uses: one BAR, a page per structure.

@@ -15,6 +15,8 @@ pub(super) struct Queue {
     pub(super) desc: u64,
     pub(super) driver: u64,
     pub(super) device: u64,
+    /// Buffers taken for a frame that needed more.
+    pub(super) waiting: Vec<Chain>,
     /// Buffers given back that the driver does not see yet.
     done: Vec<Done>,
     split: Split,
@@ -59,6 +61,7 @@ impl Queue {
             desc: 0,
             driver: 0,
             device: 0,
+            waiting: Vec::new(),
             done: Vec::new(),
             split: Split::default(),
             packed: Packed::default(),

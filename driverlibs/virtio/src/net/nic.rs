@@ -1,7 +1,7 @@
 //! The face shared with other network devices.
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
-use weir_nic::{Nic, NicError, Offloads, TxOffload};
+use weir_nic::{Lane, MultiQueue, Nic, NicError, Offloads, OpenedPairs, Rss, TxOffload};
 use weir_pool::{Buf, Burst, Pool};
 
 use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
@@ -54,8 +54,36 @@ impl<D: Device> Nic for Net<Pci<D>> {
         Net::offloads(self)
     }
 
+    fn has_news(&mut self) -> bool {
+        Net::has_news(self)
+    }
+
     fn has_stopped(&self) -> bool {
         Net::has_stopped(self)
+    }
+}
+
+impl<D: Device> MultiQueue for Net<Pci<D>> {
+    fn open_pairs(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        pairs: u16,
+        interrupt: bool,
+    ) -> Result<OpenedPairs<Self>, Error> {
+        Net::open_pairs(device, window, clock, &Options { pairs, interrupt, ..Options::default() })
+    }
+
+    fn start_pairs(
+        &mut self,
+        lanes: &mut [Lane<'_, Self::Rx, Self::Tx>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        Net::start_pairs(self, lanes, clock)
+    }
+
+    fn set_rss(&mut self, rss: &Rss<'_>, clock: &impl Clock) -> Result<(), Error> {
+        Net::set_rss(self, rss, clock)
     }
 }
 
