@@ -102,13 +102,15 @@ fn changes_of_link_and_wishes_are_news() {
     assert!(rig.net.has_news() && rig.net.has_news(), "who is not interrupted cannot know");
 }
 
+type Queues = Vec<(RxQueue<Pci<Device>>, TxQueue<Pci<Device>>)>;
+
 /// A device with several pairs of queues, each with its pool.
 struct Lanes {
     window: SimWindow,
     clock: SimClock,
     device: Device,
     net: Net<Pci<Device>>,
-    queues: Vec<(RxQueue<Pci<Device>>, TxQueue<Pci<Device>>)>,
+    queues: Queues,
     pools: Vec<Pool>,
 }
 

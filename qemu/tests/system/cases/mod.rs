@@ -36,7 +36,6 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
-        virtio::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
@@ -51,6 +50,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(virtio::cases());
     all.extend(attack::cases());
     all
 }
