@@ -33,6 +33,7 @@ pub struct Setup {
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
+    nic_properties: String,
     extra: Vec<String>,
     words: String,
     bundle: Option<Vec<u8>>,
@@ -52,6 +53,7 @@ impl Setup {
             cpus: 2,
             manifest,
             networks: vec![],
+            nic_properties: String::new(),
             extra: vec![],
             words: "check_tables=on".into(),
             bundle: None,
@@ -83,6 +85,14 @@ impl Setup {
     #[must_use]
     pub fn network(mut self, network: String) -> Setup {
         self.networks.push(network);
+        self
+    }
+
+    /// Adds properties to the machine's network devices.
+    #[must_use]
+    pub fn nic_properties(mut self, properties: &str) -> Setup {
+        self.nic_properties.push(',');
+        self.nic_properties.push_str(properties);
         self
     }
 
@@ -186,6 +196,7 @@ impl Setup {
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let mut machine = Machine::named(&self.machine)?;
+        machine.nic.push_str(&self.nic_properties);
         machine.oldest_qemu = machine.oldest_qemu.max(self.oldest_qemu);
         let observer = self.is_observed.then(|| observer::plugin(&machine.qemu()?)).transpose()?;
         let config = Config {
@@ -427,6 +438,14 @@ impl Guest {
             device[key] = if key == "iommu_platform" { (value == "on").into() } else { value.into() };
         }
         self.vm()?.device_add(&device)
+    }
+
+    /// Pulls the cable of a network device, counted in bus order, or plugs it in.
+    ///
+    /// # Errors
+    /// QEMU refuses: there is no such device.
+    pub fn set_link(&mut self, network: u32, up: bool) -> Result<()> {
+        self.vm()?.set_link(&format!("n{network}"), up)
     }
 
     /// Presses the attention button of a slot that a device was plugged into.

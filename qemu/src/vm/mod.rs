@@ -191,6 +191,14 @@ impl Vm {
         self.qmp.execute("device_del", &json!({ "id": id })).map(drop)
     }
 
+    /// Pulls the cable of a network back end or device, or plugs it in.
+    ///
+    /// # Errors
+    /// QEMU refuses: there is none.
+    pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
+        self.qmp.execute("set_link", &json!({ "name": name, "up": up })).map(drop)
+    }
+
     /// Waits until a device has left its slot.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod topology;
+mod virtio;
 
 use anyhow::Result;
 
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(virtio::cases());
     all.extend(attack::cases());
     all
 }
