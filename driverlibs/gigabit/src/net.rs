@@ -5,11 +5,9 @@ use weir_nic::{Nic, Opened};
 use weir_pool::Pool;
 
 use crate::regs::{
-    AddressHigh, BAR, BAR_BYTES, CTRL, CTRL_EXT, Ctrl, EECD, Eecd, FLOW_CONTROL, MRQC, MTA, MTA_REGISTERS,
-    RAH, RAL, RCTL, RXCSUM, Rctl, STATUS, Status, TCTL, Tctl,
+    AddressHigh, BAR_BYTES, CTRL, CTRL_EXT, Ctrl, EECD, Eecd, FLOW_CONTROL, MRQC, MTA, MTA_REGISTERS, RAH,
+    RAL, RCTL, RXCSUM, Rctl, STATUS, Status, TCTL, Tctl,
 };
-use crate::ring::DescRing;
-use crate::signal::Signal;
 use crate::{Chip, Error, Registers, RxQueue, Statistics, TxQueue};
 
 const INTEL: u16 = 0x8086;
@@ -45,11 +43,13 @@ pub struct Options {
     pub filter: Filter,
     /// Bind the receive queue's interrupt, for waiting. Without, the device raises none.
     pub interrupt: bool,
+    /// The device will have virtual functions: see [`Chip::share`].
+    pub is_shared: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, filter: Filter::Station, interrupt: false }
+        Options { entries: 256, filter: Filter::Station, interrupt: false, is_shared: false }
     }
 }
 
@@ -58,6 +58,9 @@ pub struct Net<D: Device, C: Chip> {
     device: D,
     regs: Registers<D::Mmio>,
     filter: Filter,
+    is_shared: bool,
+    /// Of both queues.
+    queue: u16,
     statistics: Statistics,
     chip: core::marker::PhantomData<C>,
 }
@@ -77,13 +80,13 @@ impl<D: Device, C: Chip> Net<D, C> {
         if !Self::is_for(&info) {
             return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
         }
-        let regs = Registers::new(device.map_bar(BAR, 0, BAR_BYTES)?);
-        let rx_ring = DescRing::new(window, &regs, C::RX, options.entries)?;
-        let tx_ring = DescRing::new(window, &regs, C::TX, options.entries)?;
-        let signal = options.interrupt.then(|| Signal::new::<C>(&device, &regs)).transpose()?;
-        let (rx, tx) = (RxQueue::new(rx_ring, signal), TxQueue::new(tx_ring)?);
-        let (filter, statistics) = (options.filter, Statistics::default());
-        let net = Net { device, regs, filter, statistics, chip: core::marker::PhantomData };
+        let Options { entries, filter, interrupt, is_shared } = *options;
+        let queue = if is_shared { C::SHARED_QUEUE.ok_or(HostError::Unsupported)? } else { 0 };
+        let regs = Registers::map(&device, BAR_BYTES)?;
+        let rx = RxQueue::new(&device, &regs, window, queue, entries, interrupt)?;
+        let tx = TxQueue::new(&regs, window, queue, entries)?;
+        let (statistics, chip) = (Statistics::default(), core::marker::PhantomData);
+        let net = Net { device, regs, filter, is_shared, queue, statistics, chip };
         net.reset(clock)?;
         Ok((net, rx, tx))
     }
@@ -100,8 +103,8 @@ impl<D: Device, C: Chip> Net<D, C> {
         clock: &impl Clock,
     ) -> Result<(), Error> {
         self.reset(clock)?;
-        rx.ring.empty(pool);
-        tx.ring.empty(pool);
+        rx.empty(pool);
+        tx.empty(pool);
         Ok(())
     }
 
@@ -151,17 +154,23 @@ impl<D: Device, C: Chip> Net<D, C> {
         (0..MTA_REGISTERS).try_for_each(|number| self.regs.write(MTA + 4 * number, 0u32))?;
         self.regs.write(RXCSUM, 0u32)?;
         self.regs.write(MRQC, 0u32)?;
-        rx.ring.announce(&self.regs, C::RX)?;
-        C::enable_rx(&self.regs, clock)?;
+        if self.is_shared {
+            C::share(&self.regs)?;
+        }
+        rx.announce(&self.regs, clock)?;
         let rctl = Rctl::new().with_is_enabled(true).with_accepts_broadcast(true).with_strips_crc(true);
         let rctl = rctl.with_all_multicast(self.filter != Filter::Station);
         self.regs.write(RCTL, rctl.with_all_unicast(self.filter == Filter::Promiscuous))
     }
 
-    /// "Transmit Initialization": the queue, then the transmitter.
-    fn start_transmitter(&self, tx: &TxQueue<D, C>, clock: &impl Clock) -> Result<(), Error> {
-        tx.ring.announce(&self.regs, C::TX)?;
-        C::enable_tx(&self.regs, clock)
+    /// The registers, for what only one controller has.
+    pub fn registers(&self) -> &Registers<D::Mmio> {
+        &self.regs
+    }
+
+    /// The function that it is.
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     /// What the device counted since it was started.
@@ -208,8 +217,8 @@ impl<D: Device, C: Chip> Nic for Net<D, C> {
         self.statistics = Statistics::default();
         self.device.bus_master(true)?;
         self.start_receiver(rx, clock)?;
-        self.start_transmitter(tx, clock)?;
-        C::route_interrupts(&self.regs)?;
+        tx.announce(&self.regs, clock)?;
+        C::route_interrupts(&self.regs, self.queue)?;
         rx.refill(pool)
     }
 

@@ -17,8 +17,12 @@ pub(crate) struct Signal<D: Device> {
 }
 
 impl<D: Device> Signal<D> {
-    pub(crate) fn new<C: Chip>(device: &D, regs: &Registers<D::Mmio>) -> Result<Signal<D>, Error> {
-        let SignalRegisters { clear, unmask, mask, bit } = C::RX_SIGNAL;
+    pub(crate) fn new<C: Chip>(
+        device: &D,
+        regs: &Registers<D::Mmio>,
+        queue: u16,
+    ) -> Result<Signal<D>, Error> {
+        let SignalRegisters { clear, unmask, mask, bit } = C::rx_signal(queue);
         let interrupt = device.interrupt(vector::RX)?;
         interrupt.unmask()?;
         let register = |offset| regs.register(offset);

@@ -6,6 +6,7 @@
 //! where the driver left a step out, so that this shows as frames that do not flow. With [`Malice`] it lies.
 
 mod desc;
+pub mod mailbox;
 mod registers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,8 @@ pub enum Kind {
     I82574,
     /// 82576, QEMU's `igb`.
     I82576,
+    /// A virtual function of it; the model is the physical function's owner as well: [`mailbox`].
+    I82576Vf,
 }
 
 /// What kind of device it is.
@@ -51,6 +54,8 @@ pub struct Gigabit {
     /// The PHY has negotiated a link; the 82574L's does by itself.
     has_negotiated: bool,
     is_gone: bool,
+    /// Of a virtual function: the physical function's owner.
+    answers: mailbox::Answers,
     /// Registers that hold what was written; the others are made up when read.
     registers: BTreeMap<u64, u32>,
     cause: u32,
@@ -76,6 +81,7 @@ impl Gigabit {
             has_cable: true,
             has_negotiated: false,
             is_gone: false,
+            answers: mailbox::Answers::Grants,
             registers: BTreeMap::new(),
             cause: 0,
             unmasked: 0,
@@ -197,6 +203,9 @@ impl Gigabit {
     /// Address filtering (82574 §7.1.1, 82576 §7.1.3 "Packet Address Filtering"); bad lengths never pass.
     fn accepts(&self, frame: &[u8]) -> bool {
         let Some(to) = frame.first_chunk::<6>() else { return false };
+        if self.behaviour.kind == Kind::I82576Vf {
+            return (*to == MAC || *to == [0xff; 6]) && frame.len() <= FRAME_MAX_BYTES;
+        }
         let rctl = self.register(registers::RCTL);
         let is_on = |bit: u32| rctl & 1 << bit != 0;
         let is_ours = (0..16).any(|number| self.address(number) == Some(*to));

@@ -1,6 +1,6 @@
 //! Its registers (82574 §10.2, 82576 §8).
 
-use super::{Gigabit, Kind, MAC};
+use super::{Gigabit, Kind, MAC, mailbox};
 
 const CTRL: u64 = 0x0000;
 const STATUS: u64 = 0x0008;
@@ -66,6 +66,16 @@ impl Map {
                 mask: 0x1528,
                 rx_bit: 1,
             },
+            Kind::I82576Vf => Map {
+                device: 0x10ca,
+                vectors: 3,
+                rx: 0x2800,
+                tx: 0x3800,
+                cause: 0x1580,
+                unmask: 0x1524,
+                mask: 0x1528,
+                rx_bit: 1,
+            },
         }
     }
 }
@@ -78,7 +88,7 @@ impl Gigabit {
         let junk = u32::from_le_bytes([1, 2, 3, 0x80]);
         self.registers = [(RAL, u32::from_le_bytes([a, b, c, d])), (RAL + 4, high), (RAL + 12, junk)].into();
         (self.cause, self.unmasked) = (0, 0);
-        self.has_negotiated = self.behaviour.kind == Kind::I82574;
+        self.has_negotiated = self.behaviour.kind != Kind::I82576;
         // The 82576 holds its link in reset (CTRL bit 3).
         self.registers.insert(CTRL, if self.has_negotiated { 0 } else { 1 << 3 });
     }
@@ -107,9 +117,12 @@ impl Gigabit {
             self.base(ring).is_multiple_of(128) && self.register(ring + LENGTH).is_multiple_of(128);
         let is_enabled = match self.behaviour.kind {
             Kind::I82574 => true,
-            Kind::I82576 => self.register(ring + CONTROL) & ENABLED != 0,
+            Kind::I82576 | Kind::I82576Vf => self.register(ring + CONTROL) & ENABLED != 0,
         };
-        let is_running = self.has_bus_master && self.has_cable && !self.is_gone && self.has_link();
+        // A virtual function runs at the physical function's owner's leave.
+        let has_leave = self.behaviour.kind != Kind::I82576Vf || self.register(mailbox::LEAVE) != 0;
+        let is_running =
+            has_leave && self.has_bus_master && self.has_cable && !self.is_gone && self.has_link();
         is_running && is_sound && is_enabled && self.entries(ring) > 0
     }
 
@@ -118,16 +131,24 @@ impl Gigabit {
         let has_format = match self.behaviour.kind {
             Kind::I82574 => self.register(0x5008) & 1 << 15 == 0 && self.register(RCTL) >> 16 & 3 == 0,
             Kind::I82576 => self.register(0xc00c) >> 25 & 7 == 1 && self.register(0xc00c) & 0x7f == 2,
+            Kind::I82576Vf => {
+                let split = self.register(0x280c);
+                return split >> 25 & 7 == 1 && split & 0x7f == 2 && self.is_ready(self.map.rx);
+            }
         };
         let strips_crc = self.register(RCTL) & 1 << 26 != 0;
         self.register(RCTL) & 2 != 0 && strips_crc && has_format && self.is_ready(self.map.rx)
     }
 
     pub(super) fn is_transmitting(&self) -> bool {
-        self.register(TCTL) & 2 != 0 && self.is_ready(self.map.tx)
+        let is_on = self.behaviour.kind == Kind::I82576Vf || self.register(TCTL) & 2 != 0;
+        is_on && self.is_ready(self.map.tx)
     }
 
     fn has_link(&self) -> bool {
+        if self.behaviour.kind == Kind::I82576Vf {
+            return self.has_cable;
+        }
         let ctrl = self.register(CTRL);
         self.has_cable && self.has_negotiated && ctrl & 1 << 6 != 0 && ctrl & 1 << 3 == 0
     }
@@ -154,6 +175,7 @@ impl Gigabit {
     fn rx_vector(&self) -> Option<u16> {
         let (entry, is_valid) = match self.behaviour.kind {
             Kind::I82574 => (self.register(0x00e4) & 7, self.register(0x00e4) & 8 != 0),
+            Kind::I82576Vf => (self.register(0x1700) & 7, self.register(0x1700) & 0x80 != 0),
             Kind::I82576 => {
                 let has_several = self.register(0x1514) & 1 << 4 != 0;
                 (self.register(0x1700) & 0x1f, has_several && self.register(0x1700) & 0x80 != 0)
@@ -168,6 +190,7 @@ impl Gigabit {
             STATUS => 1 | u32::from(self.has_link()) << 1 | u32::from(ctrl & 4 == 0) << 19,
             EECD => 1 << 9,
             MDIC => self.register(MDIC) | READY,
+            mailbox::END if self.behaviour.kind == Kind::I82576Vf => self.read_mailbox(),
             _ if offset == self.map.cause => self.cause,
             _ if offset == self.map.unmask => self.unmasked,
             _ if STATISTICS.contains(&offset) => self.registers.insert(offset, 0).unwrap_or(0),
@@ -178,6 +201,11 @@ impl Gigabit {
     pub(super) fn write_register(&mut self, offset: u64, value: u32) {
         match offset {
             CTRL if value & 1 << 26 != 0 => self.restart(),
+            mailbox::END if self.behaviour.kind == Kind::I82576Vf => self.write_mailbox(value),
+            _ if mailbox::CLEARED_BY_ONE.contains(&offset) && self.behaviour.kind == Kind::I82576 => {
+                let kept = self.register(offset) & !value;
+                self.registers.insert(offset, kept);
+            }
             _ if offset == self.map.cause => self.cause &= !value,
             _ if offset == self.map.unmask => {
                 let new = value & !self.unmasked;
