@@ -15,6 +15,7 @@ mod modes;
 mod restart;
 mod runner;
 mod selftest;
+mod sriov;
 mod topology;
 
 use anyhow::Result;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         topology::CASES,
         restart::CASES,
         hotplug::CASES,
+        sriov::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,
