@@ -1,5 +1,7 @@
 //! What the 82574L needs of its own, step by step of "Software Initialization" (82574 §4.6).
 
+use core::ops::Range;
+
 use weir_gigabit::chip::{SignalRegisters, vector};
 use weir_gigabit::regs::{IMC, TCTL, TIPG, Tctl, queue};
 use weir_gigabit::{Chip, Error, Registers, Violation};
@@ -31,7 +33,7 @@ impl Chip for I82574 {
         TX
     }
 
-    fn rx_signal(_queue: u16) -> SignalRegisters {
+    fn rx_signal(_vector: u16) -> SignalRegisters {
         SignalRegisters { clear: ICR, unmask: IMS, mask: IMC, bit: CAUSE_RXQ0 }
     }
 
@@ -71,10 +73,8 @@ impl Chip for I82574 {
         regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x3f))
     }
 
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>, _queue: u16) -> Result<(), Error> {
-        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
-        let ivar = ivar.with_tx0(vector::TX).with_is_tx0_valid(true);
-        regs.write(IVAR, ivar.with_other(vector::OTHER).with_is_other_valid(true))?;
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, _queues: Range<u16>) -> Result<(), Error> {
+        regs.write(IVAR, Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true))?;
         regs.write(EIAC, 0u32)?;
         (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))
     }

@@ -31,7 +31,7 @@ pub const TCTL: u64 = 0x0400;
 /// Transmit inter-packet gap.
 pub const TIPG: u64 = 0x0410;
 /// Receive checksum control.
-pub(crate) const RXCSUM: u64 = 0x5000;
+pub const RXCSUM: u64 = 0x5000;
 /// Multicast table: 128 registers.
 pub const MTA: u64 = 0x5200;
 pub(crate) const MTA_REGISTERS: u64 = 128;

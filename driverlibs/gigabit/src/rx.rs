@@ -21,8 +21,8 @@ pub struct RxQueue<D: Device, C: Chip> {
 }
 
 impl<D: Device, C: Chip> RxQueue<D, C> {
-    /// Makes receive queue `queue` of `device`, with `entries` descriptors; the device does not know of it yet. With
-    /// `interrupt` its interrupt is bound.
+    /// Makes receive queue `queue` of `device`, with `entries` descriptors; the device does not know of it yet. Its
+    /// interrupt is bound where it is given an MSI-X table entry, `vector`.
     ///
     /// # Errors
     /// `BadRing`, and the host's.
@@ -32,10 +32,10 @@ impl<D: Device, C: Chip> RxQueue<D, C> {
         window: &impl DmaWindow,
         queue: u16,
         entries: u16,
-        interrupt: bool,
+        vector: Option<u16>,
     ) -> Result<RxQueue<D, C>, Error> {
         let ring = DescRing::new(window, regs, C::rx(queue), entries)?;
-        let signal = interrupt.then(|| Signal::new::<C>(device, regs, queue)).transpose()?;
+        let signal = vector.map(|vector| Signal::new::<C>(device, regs, vector)).transpose()?;
         let refill_at = ring.entries() / 8;
         Ok(RxQueue { queue, ring, signal, refill_at, chip: PhantomData })
     }

@@ -5,7 +5,7 @@
 
 use weir_hal::{Device, Interrupt, Register, RegisterOf};
 
-use crate::chip::{Chip, SignalRegisters, vector};
+use crate::chip::{Chip, SignalRegisters};
 use crate::{Error, Registers};
 
 pub(crate) struct Signal<D: Device> {
@@ -20,10 +20,10 @@ impl<D: Device> Signal<D> {
     pub(crate) fn new<C: Chip>(
         device: &D,
         regs: &Registers<D::Mmio>,
-        queue: u16,
+        vector: u16,
     ) -> Result<Signal<D>, Error> {
-        let SignalRegisters { clear, unmask, mask, bit } = C::rx_signal(queue);
-        let interrupt = device.interrupt(vector::RX)?;
+        let SignalRegisters { clear, unmask, mask, bit } = C::rx_signal(vector);
+        let interrupt = device.interrupt(vector)?;
         interrupt.unmask()?;
         let register = |offset| regs.register(offset);
         Ok(Signal {

@@ -1,5 +1,7 @@
 //! What a virtual function has of its own, of what `weir-gigabit` asks for.
 
+use core::ops::Range;
+
 use weir_gigabit::chip::{SignalRegisters, vector};
 use weir_gigabit::{Chip, Error, Registers, Violation};
 use weir_hal::{Clock, Mmio};
@@ -24,8 +26,8 @@ impl Chip for I82576Vf {
         TX
     }
 
-    fn rx_signal(_queue: u16) -> SignalRegisters {
-        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector::RX }
+    fn rx_signal(vector: u16) -> SignalRegisters {
+        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector }
     }
 
     #[inline]
@@ -56,7 +58,7 @@ impl Chip for I82576Vf {
         device::enable_tx(regs, TX, clock)
     }
 
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>, _queue: u16) -> Result<(), Error> {
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, _queues: Range<u16>) -> Result<(), Error> {
         regs.write(IVAR, Ivar::new().with_rx(vector::RX).with_is_rx_valid(true))?;
         regs.write(EIAC, 0u32)?;
         regs.write(EIAM, 0u32)?;

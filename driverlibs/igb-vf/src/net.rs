@@ -1,5 +1,6 @@
 //! The network device: everything that is not on the data path (82576 §4.6 "VF Initialization" and what comes after it).
 
+use weir_gigabit::chip::vector;
 use weir_gigabit::regs::{CTRL, Ctrl, STATUS, Status, queue};
 use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, wait_until};
@@ -71,7 +72,8 @@ impl<D: Device> Net<D> {
             return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
         }
         let regs = Registers::map(&device, BAR_BYTES)?;
-        let rx = RxQueue::new(&device, &regs, window, 0, options.entries, options.interrupt)?;
+        let vector = options.interrupt.then_some(vector::RX);
+        let rx = RxQueue::new(&device, &regs, window, 0, options.entries, vector)?;
         let tx = TxQueue::new(&regs, window, 0, options.entries)?;
         let (statistics, counted) = (Statistics::default(), [0; 4]);
         let mut net = Net { device, regs, mac: [0; 6], statistics, counted };
@@ -203,7 +205,7 @@ impl<D: Device> Nic for Net<D> {
         self.device.bus_master(true)?;
         rx.announce(&self.regs, clock)?;
         tx.announce(&self.regs, clock)?;
-        I82576Vf::route_interrupts(&self.regs, 0)?;
+        I82576Vf::route_interrupts(&self.regs, 0..1)?;
         rx.refill(pool)
     }
 

@@ -1,5 +1,7 @@
 //! What the 82576 needs of its own, step by step of "Software Initialization" (82576 §4.5).
 
+use core::ops::Range;
+
 use weir_gigabit::chip::{SignalRegisters, vector};
 use weir_gigabit::regs::{IMC, STATUS, Status, TCTL, Tctl, queue};
 use weir_gigabit::{Chip, Error, Registers, Violation};
@@ -11,6 +13,7 @@ use crate::regs::{
     EIAC, EIAM, EICR, EIMC, EIMS, EITR, GPIE, GPIE_SEVERAL_VECTORS, IVAR_MISC, Ivar, MDIC, Mdic, QUEUE_BYTES,
     QueueControl, RX, SRRCTL, SplitControl, TX, VECTORS, ivar_of,
 };
+use crate::rss;
 
 /// How long a queue may take to be enabled: 1 ms would do by far.
 const ENABLE_LIMIT_US: u64 = 10_000;
@@ -30,6 +33,8 @@ pub struct I82576;
 impl Chip for I82576 {
     const DEVICE: u16 = 0x10c9;
     const ADDRESSES: u64 = 16;
+    // As many as have an interrupt register of their own.
+    const QUEUES: u16 = 8;
     const SHARED_QUEUE: Option<u16> = Some(pools::OWN);
     const REPORT: u64 = desc::REPORT;
 
@@ -41,8 +46,8 @@ impl Chip for I82576 {
         TX + QUEUE_BYTES * u64::from(queue)
     }
 
-    fn rx_signal(_queue: u16) -> SignalRegisters {
-        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector::RX }
+    fn rx_signal(vector: u16) -> SignalRegisters {
+        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector }
     }
 
     #[inline]
@@ -76,6 +81,10 @@ impl Chip for I82576 {
         regs.wait(clock, PHY_LIMIT_US, |regs| Ok(regs.read::<Mdic>(MDIC)?.is_ready()))
     }
 
+    fn spread<M: Mmio>(regs: &Registers<M>, queues: u16) -> Result<(), Error> {
+        rss::spread(regs, queues)
+    }
+
     fn share<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
         pools::divide(regs)
     }
@@ -90,11 +99,12 @@ impl Chip for I82576 {
         regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x40))
     }
 
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>, queue: u16) -> Result<(), Error> {
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, queues: Range<u16>) -> Result<(), Error> {
         regs.write(GPIE, GPIE_SEVERAL_VECTORS)?;
-        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
-        regs.write(ivar_of(queue), ivar.with_tx0(vector::TX).with_is_tx0_valid(true))?;
-        regs.write(IVAR_MISC, Ivar::new().with_tx0(vector::OTHER).with_is_tx0_valid(true))?;
+        for (vector, queue) in (vector::RX..).zip(queues) {
+            regs.write(ivar_of(queue), Ivar::new().with_rx0(vector).with_is_rx0_valid(true))?;
+        }
+        regs.write(IVAR_MISC, Ivar::new())?;
         regs.write(EIAC, 0u32)?;
         regs.write(EIAM, 0u32)?;
         (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))

@@ -7,7 +7,7 @@
 //! virtual one: the owner of the physical function, which is started with `Options::is_shared`, serves the [`Mailboxes`] of
 //! the others (driver: `weir-igb-vf`).
 //!
-//! Reading order: `regs`, [`desc`] · [`device`] · `pools`, [`message`], [`mailbox`].
+//! Reading order: `regs`, [`desc`] · [`device`] · `pools`, [`message`], [`mailbox`] · `rss`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -17,11 +17,12 @@ pub mod mailbox;
 pub mod message;
 mod pools;
 mod regs;
+mod rss;
 
 pub use device::I82576;
 pub use mailbox::{Mailboxes, Served};
 pub use pools::MOST as VIRTUAL_FUNCTIONS;
-pub use weir_gigabit::{Error, Filter, Options, Statistics, Violation};
+pub use weir_gigabit::{Error, Filter, InUse, Lane, Options, Statistics, Violation};
 
 /// The device: what is not on the data path.
 pub type Net<D> = weir_gigabit::Net<D, I82576>;

@@ -1,5 +1,6 @@
 //! An Intel gigabit Ethernet controller, 82574L or 82576, written from the datasheets (82574 GbE Controller Family
-//! Datasheet, revision 3.4; 82576 Gigabit Ethernet Controller Datasheet, revision 2.61): queue 0 each way.
+//! Datasheet, revision 3.4; 82576 Gigabit Ethernet Controller Datasheet, revision 2.61): queue 0 each
+//! way, and on the 82576 those that frames are spread over.
 //!
 //! It works when told to: [`Gigabit::deliver`] puts a frame into the receive queue, [`Gigabit::transmit`] takes what
 //! the driver sent; with [`Behaviour::works_on_kick`] the latter happens at tail writes only. It refuses to work
@@ -8,6 +9,7 @@
 mod desc;
 pub mod mailbox;
 mod registers;
+mod rss;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -123,10 +125,12 @@ impl Gigabit {
 
     /// A frame arrives from the wire. `false` where it is lost: not for this station, or no descriptor.
     pub fn deliver(&mut self, frame: &[u8]) -> bool {
-        if !self.is_receiving() || !self.accepts(frame) {
+        let queue = rss::queue(self, frame);
+        let ring = self.map.rx_queue(queue);
+        if !self.is_receiving(ring) || !self.accepts(frame) {
             return false;
         }
-        let (ring, head) = (self.map.rx, self.register(self.map.rx + registers::HEAD));
+        let head = self.register(ring + registers::HEAD);
         if head == self.register(ring + registers::TAIL) {
             self.count(registers::RNBC, 1);
             return false;
@@ -139,7 +143,7 @@ impl Gigabit {
         self.advance(ring, head);
         self.count(registers::GPRC, 1);
         self.count(registers::GORC, u32::from(len) + 4);
-        self.raise_rx();
+        self.raise_rx(queue);
         true
     }
 
@@ -151,8 +155,13 @@ impl Gigabit {
 
     /// Takes the frames that the driver sent, and reports where asked to.
     pub fn transmit(&mut self) {
-        let ring = self.map.tx;
-        while self.is_transmitting() {
+        for queue in 0..self.map.queues {
+            self.transmit_queue(self.map.tx_queue(queue));
+        }
+    }
+
+    fn transmit_queue(&mut self, ring: u64) {
+        while self.is_transmitting(ring) {
             let head = self.register(ring + registers::HEAD);
             if head == self.register(ring + registers::TAIL) || head >= self.entries(ring) {
                 break;
