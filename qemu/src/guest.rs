@@ -415,6 +415,14 @@ impl Guest {
         self.vm()?.device_add(&device)
     }
 
+    /// Plugs the cable of the network device `network`, from 0, in or out.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn set_link(&mut self, network: u32, is_up: bool) -> Result<()> {
+        self.vm()?.set_link(&format!("n{network}"), is_up)
+    }
+
     /// Presses the attention button of a slot that a device was plugged into.
     ///
     /// # Errors

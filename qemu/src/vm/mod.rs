@@ -182,6 +182,14 @@ impl Vm {
         self.qmp.execute("device_del", &json!({ "id": id })).map(drop)
     }
 
+    /// Plugs the cable of a network back end in or out.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn set_link(&mut self, name: &str, is_up: bool) -> Result<()> {
+        self.qmp.execute("set_link", &json!({ "name": name, "up": is_up })).map(drop)
+    }
+
     /// Waits until a device has left its slot.
     ///
     /// # Errors

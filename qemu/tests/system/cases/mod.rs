@@ -10,6 +10,7 @@ mod documents;
 mod echo;
 mod hotplug;
 mod lifecycle;
+mod link;
 mod measure;
 mod modes;
 mod restart;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         sriov::CASES,
+        link::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,
