@@ -24,6 +24,8 @@ weir_rt::entry!(main);
 const POOL_BYTES: usize = 2 << 20;
 /// Time between two looks.
 const LOOK_NS: u64 = 5_000_000;
+/// How long virtual functions that went keep others from coming, and more.
+const SHARE_LIMIT_NS: u64 = 3_000_000_000;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +58,23 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let count = count(env.args())?;
     let stats = env.stats()?;
     let mut uplink = Uplink::open(Function::new(env.device("nic")?)?)?;
-    uplink.net.device().device().set_virtual_functions(count)?;
+    share(uplink.net.device(), count)?;
     log!("sharing the device among {count} virtual functions");
     stats.ready.store(1, Ordering::Release);
     loop {
         uplink.look()?;
         clock::sleep(LOOK_NS);
+    }
+}
+
+/// Asks for virtual functions. Those of a former owner may have gone too short a while ago.
+fn share(function: &Function, count: u16) -> Result<(), weir_rt::Error> {
+    let deadline_ns = clock::now_ns().saturating_add(SHARE_LIMIT_NS);
+    loop {
+        match function.device().set_virtual_functions(count) {
+            Err(weir_rt::Error::Busy) if clock::now_ns() < deadline_ns => clock::sleep(LOOK_NS),
+            ended => return ended,
+        }
     }
 }
 
