@@ -10,12 +10,14 @@ mod documents;
 mod echo;
 mod hotplug;
 mod lifecycle;
+mod link;
 mod measure;
 mod modes;
 mod packets;
 mod restart;
 mod runner;
 mod selftest;
+mod sriov;
 mod topology;
 mod virtio;
 
@@ -41,6 +43,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         topology::CASES,
         restart::CASES,
         hotplug::CASES,
+        sriov::CASES,
+        link::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,
