@@ -87,6 +87,9 @@ pub struct RunOptions {
     /// Memory of the machine, such as 512M or 8G
     #[arg(long, default_value = "512M", value_name = "SIZE")]
     pub memory: String,
+    /// Image file of a disk (raw; written to); may be given again for more
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
     /// UDP port of this host that leads to the guest's port 7 (default: 7007, or the next free one)
     #[arg(long)]
     pub port: Option<u16>,

@@ -1,6 +1,7 @@
 //! A machine under test: waits for what it says, with deadlines, and keeps the console for the report.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::audit::reach::Reach;
@@ -33,6 +34,7 @@ pub struct Setup {
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
+    disks: Vec<PathBuf>,
     extra: Vec<String>,
     words: String,
     bundle: Option<Vec<u8>>,
@@ -51,6 +53,7 @@ impl Setup {
             cpus: 2,
             manifest,
             networks: vec![],
+            disks: vec![],
             extra: vec![],
             words: "check_tables=on".into(),
             bundle: None,
@@ -81,6 +84,13 @@ impl Setup {
     #[must_use]
     pub fn network(mut self, network: String) -> Setup {
         self.networks.push(network);
+        self
+    }
+
+    /// Adds a disk: the image file, which lives as long as the caller keeps it.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Setup {
+        self.disks.push(image.into());
         self
     }
 
@@ -191,6 +201,7 @@ impl Setup {
                 None => self.words,
             },
             networks: self.networks,
+            disks: self.disks,
             extra: self.extra,
         };
         Guest::start(&config, Symbols::new(system))

@@ -17,7 +17,12 @@ fn liars() -> u64 {
 fn behaviour(seed: u64) -> Behaviour {
     let namespaces =
         vec![Namespace::default(), Namespace { id: 3, blocks: 64, block_shift: 12, ..Namespace::default() }];
-    Behaviour { entries: 2 << (seed % 6), shuffles: seed.is_multiple_of(2), namespaces, ..Behaviour::default() }
+    Behaviour {
+        entries: 2 << (seed % 6),
+        shuffles: seed.is_multiple_of(2),
+        namespaces,
+        ..Behaviour::default()
+    }
 }
 
 /// Submits and completes; buffers are with the controller, in the pool, or in what was cut off, never lost.
