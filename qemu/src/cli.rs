@@ -157,6 +157,8 @@ pub enum Table {
     Basics,
     /// Mapping, granting, revoking, interrupts and faults: instructions and time
     Control,
+    /// Requests to a disk: instructions
+    Block,
 }
 
 /// Options of `weir measure`.
@@ -165,7 +167,7 @@ pub struct MeasureOptions {
     /// What to measure
     #[arg(default_value = "basics", value_name = "TABLE")]
     pub table: Table,
-    /// Machine to measure `control` on, a file of qemu/machines; several may be given
+    /// Machine to measure `control` or `block` on, a file of qemu/machines; several may be given
     #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
     pub machine: Vec<String>,
     /// Write the figures as JSON, too

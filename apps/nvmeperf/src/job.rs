@@ -245,11 +245,12 @@ where
         let mut buffer = self.pool.take()?;
         // The pool's buffers are as long as a request, at least.
         let _ = buffer.set_len(1 << self.unit_shift);
-        if plan.act != Act::Write {
-            return Some(Request::read(disk, block, buffer, token));
+        if plan.act == Act::Write {
+            pattern::fill(buffer.bytes_mut(), unit << self.unit_shift, plan.seed);
         }
-        pattern::fill(buffer.bytes_mut(), unit << self.unit_shift, plan.seed);
-        Some(Request::write(disk, block, buffer, token))
+        let is_write = matches!(plan.act, Act::Write | Act::Overwrite);
+        let request = if is_write { Request::write } else { Request::read };
+        Some(request(disk, block, buffer, token))
     }
 
     fn is_all_home(&self) -> bool {
@@ -305,7 +306,7 @@ where
         let (entries, sleep_entries) = (thread::kernel_entries(), self.poller.sleep_entries());
         let (packets, bytes) = match act {
             Act::Read | Act::Check => (&self.stats.rx_packets, &self.stats.rx_bytes),
-            Act::Write | Act::Trim => (&self.stats.tx_packets, &self.stats.tx_bytes),
+            Act::Write | Act::Overwrite | Act::Trim => (&self.stats.tx_packets, &self.stats.tx_bytes),
         };
         let new = ios.wrapping_sub(self.told.ios);
         add(packets, new);

@@ -44,6 +44,7 @@ impl Latency {
 
 /// Power of two and the next bits below it.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "shifted to below 32")]
 fn bucket(ticks: u64) -> usize {
     let shift = (ticks | 1 << STEPS_SHIFT).ilog2() - STEPS_SHIFT;
     ((shift as usize) << STEPS_SHIFT) + (ticks >> shift) as usize

@@ -175,7 +175,7 @@ where
     let passes = if words.passes == 0 || words.kind.is_random() { u64::MAX } else { words.passes };
     match words.kind {
         Kind::RandRead => phase(Act::Read, 0),
-        Kind::RandWrite => phase(Act::Write, 0),
+        Kind::RandWrite => phase(Act::Overwrite, 0),
         Kind::Read => (0..passes).try_for_each(|pass| phase(Act::Read, pass)),
         Kind::Write => (0..passes).try_for_each(|pass| phase(Act::Write, pass)),
         Kind::Check => phase(Act::Check, 0),
@@ -211,7 +211,7 @@ where
     let seed = words.seed.wrapping_add(if is_random { number } else { pass });
     let mut plan = Plan::new(act, region, is_random, ios, seed, words.iodepth);
     let measured = job.run(&mut plan, now_ns().saturating_add(runtime_ns))?;
-    if matches!(act, Act::Write | Act::Trim) {
+    if matches!(act, Act::Write | Act::Overwrite | Act::Trim) {
         job.flush()?;
     }
     tell(&measured, words, act, number, pass);

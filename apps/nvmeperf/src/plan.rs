@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Read,
+    /// Write the pattern.
     Write,
+    /// Write whatever the buffers hold.
+    Overwrite,
     /// Read, and compare with the pattern.
     Check,
     Trim,
@@ -84,7 +87,6 @@ fn advance(state: &mut u64) -> u64 {
 
 /// `bits` scaled to below `limit`, without a division.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "below `limit`")]
 fn scaled(bits: u64, limit: u64) -> u64 {
     ((u128::from(bits) * u128::from(limit)) >> 64) as u64
 }

@@ -5,8 +5,9 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`percentiles`].
+//! its own table) · [`block`] (requests to a disk) · [`percentiles`].
 
+pub mod block;
 pub mod control;
 mod figures;
 pub mod percentiles;
@@ -68,8 +69,10 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
-    if let Table::Control = options.table {
-        return control::run(&options.machine, options.quick, json);
+    match options.table {
+        Table::Control => return control::run(&options.machine, options.quick, json),
+        Table::Block => return block::run(&options.machine, json),
+        Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
