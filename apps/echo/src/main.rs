@@ -143,7 +143,7 @@ fn serve_any(
     stats: &'static Stats,
     is_alone: bool,
 ) -> Result<(), Failure> {
-    type Virtio = weir_virtio::net::Net<Function>;
+    type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
     type E1000e = weir_e1000e::Net<Function>;
     type Igb = weir_igb::Net<Function>;
     let info = function.info();

@@ -7,6 +7,7 @@ use weir_hal::DmaWindow;
 use weir_pool::{Burst, Pool};
 use weir_sim::virtio_net::Behaviour;
 use weir_sim::{SimClock, SimDevice, SimWindow, VirtioNet};
+use weir_virtio::Pci;
 use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
 
 type Device = SimDevice<VirtioNet>;
@@ -36,7 +37,7 @@ fn main() {
 
 /// What is counted: the whole loop body of a forwarding application.
 #[inline(never)]
-fn forward_burst(rx: &mut RxQueue<Device>, tx: &mut TxQueue<Device>, pool: &mut Pool) -> usize {
+fn forward_burst(rx: &mut RxQueue<Pci<Device>>, tx: &mut TxQueue<Pci<Device>>, pool: &mut Pool) -> usize {
     let mut burst = Burst::<32>::new();
     let Ok(_) = rx.receive(pool, &mut burst) else { return 0 };
     for buf in burst.iter_mut() {

@@ -19,8 +19,3 @@ bitflags::bitflags! {
         const IN_ORDER = 1 << 35;
     }
 }
-
-impl Features {
-    /// Without these a device is not driven.
-    pub const REQUIRED: Features = Features::VERSION_1.union(Features::ACCESS_PLATFORM);
-}

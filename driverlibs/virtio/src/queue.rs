@@ -14,7 +14,7 @@ use weir_pool::{InFlight, Pool};
 use weir_ring::{LocalRing, Position, SharedRing, SharedU16};
 
 use crate::desc::{Desc, Used};
-use crate::regs::QueueAddresses;
+use crate::transport::QueueAddresses;
 use crate::{Error, Features, Violation};
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT` and `VIRTQ_USED_F_NO_NOTIFY` have the same value.

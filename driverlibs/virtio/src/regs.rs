@@ -3,41 +3,14 @@
 //! **Invariant: every register was checked to lie inside the mapped structure when it was made.** 64-bit fields
 //! are written as two halves, low first (§4.1.3.1 "Driver Requirements: Basic Facilities" allows that).
 
-use core::ops::BitOr;
+use weir_hal::{Error, Mmio, Register};
 
-use weir_hal::{Error, Iova, Mmio, Register};
+use crate::transport::{QueueAddresses, Status};
 
 /// Bytes of the structure up to and including `queue_device`.
 pub(crate) const COMMON_BYTES: u64 = 0x38;
 /// "No vector" in the MSI-X vector registers (§4.1.4.3).
 pub(crate) const NO_VECTOR: u16 = 0xffff;
-
-/// Device status (§2.1 "Device Status Field").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status(pub(crate) u8);
-
-impl Status {
-    pub(crate) const RESET: Status = Status(0);
-    pub(crate) const ACKNOWLEDGE: Status = Status(1);
-    pub(crate) const DRIVER: Status = Status(2);
-    pub(crate) const DRIVER_OK: Status = Status(4);
-    pub(crate) const FEATURES_OK: Status = Status(8);
-    pub(crate) const NEEDS_RESET: Status = Status(64);
-    /// What a device that is gone reads as.
-    pub(crate) const GONE: Status = Status(0xff);
-
-    pub(crate) fn contains(self, other: Status) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-impl BitOr for Status {
-    type Output = Status;
-
-    fn bitor(self, other: Status) -> Status {
-        Status(self.0 | other.0)
-    }
-}
 
 /// The registers, by their names in the specification.
 pub(crate) struct Common<M: Mmio> {
@@ -74,14 +47,6 @@ impl<M: Mmio> Wide<M> {
         self.low.write(value as u32);
         self.high.write((value >> 32) as u32);
     }
-}
-
-/// Where the three parts of a queue are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct QueueAddresses {
-    pub(crate) desc: Iova,
-    pub(crate) driver: Iova,
-    pub(crate) device: Iova,
 }
 
 impl<M: Mmio> Common<M> {

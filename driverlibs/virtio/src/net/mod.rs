@@ -11,25 +11,23 @@ mod tx;
 pub use rx::RxQueue;
 pub use tx::TxQueue;
 
-use weir_hal::{Clock, Device, DmaWindow, Interrupt, Mmio, Register};
-use weir_nic::Nic;
+use weir_hal::{Clock, Device, DmaWindow, Interrupt};
 use weir_pool::Pool;
 
-use crate::device::{Transport, config_byte};
+use crate::pci::{Identity, Pci};
 use crate::queue::SplitQueue;
+use crate::transport::{Status, Transport, negotiate, queue_entries, read_whole};
 use crate::{Error, Features};
 
-/// PCI ids of a virtio network device: modern, and transitional with modern registers too (virtio 1.2 §4.1.2.1
-/// "Device Requirements: PCI Device Discovery").
-const VENDOR: u16 = 0x1af4;
-const DEVICES: [u16; 2] = [0x1041, 0x1000];
+/// How PCI shows it; of `struct virtio_net_config` (§5.1.4 "Device configuration layout"), all up to and including
+/// `status` must be there.
+const IDENTITY: Identity = Identity { devices: [0x1041, 0x1000], config_bytes: 8 };
 /// Queue numbers (§5.1.2 "Virtqueues").
 const RX: u16 = 0;
 const TX: u16 = 1;
 /// MSI-X table entry of the receive queue; the others raise no interrupts.
 const RX_VECTOR: u16 = 0;
-/// `struct virtio_net_config` up to and including `status` (§5.1.4 "Device configuration layout").
-const CONFIG_BYTES: u64 = 8;
+/// Offset of `status` in the configuration.
 const CONFIG_STATUS: u64 = 6;
 const STATUS_LINK_UP: u16 = 1;
 /// `struct virtio_net_hdr` without hash report (§5.1.6 "Device Operation").
@@ -53,40 +51,50 @@ impl Default for Options {
 }
 
 /// What [`Net::open`] makes: the device, its receive queue, its transmit queue.
-pub type Opened<D> = (Net<D>, RxQueue<D>, TxQueue<D>);
+pub type Opened<T> = (Net<T>, RxQueue<T>, TxQueue<T>);
 
 /// A network device: what is not on the data path.
-pub struct Net<D: Device> {
-    transport: Transport<D>,
+pub struct Net<T: Transport> {
+    transport: T,
     wanted: Features,
     agreed: Features,
 }
 
-impl<D: Device> Net<D> {
-    /// Finds out what the device is, resets it, and makes its queues. It does not run yet.
+impl<D: Device> Net<Pci<D>> {
+    /// Finds out what a PCI function is, resets it, and makes its queues. It does not run yet.
     ///
     /// # Errors
-    /// `OtherDevice`, `NoCapability`, `NoFeature`, `FeaturesRefused`, `BadQueue`, and the host's.
+    /// `OtherDevice`, `NoCapability`, and those of [`Net::over`].
     pub fn open(
         device: D,
         window: &impl DmaWindow,
         clock: &impl Clock,
         options: &Options,
-    ) -> Result<Opened<D>, Error> {
-        let info = device.info();
-        if !<Self as Nic>::is_for(&info) {
-            return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
-        }
-        let transport = Transport::new(device, CONFIG_BYTES)?;
+    ) -> Result<Opened<Pci<D>>, Error> {
+        Net::over(Pci::new(device, &IDENTITY)?, window, clock, options)
+    }
+}
+
+impl<T: Transport> Net<T> {
+    /// Resets a network device on any transport, and makes its queues. It does not run yet.
+    ///
+    /// # Errors
+    /// `NoFeature`, `FeaturesRefused`, `BadQueue`, and the host's.
+    pub fn over(
+        transport: T,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        options: &Options,
+    ) -> Result<Opened<T>, Error> {
         transport.reset(clock)?;
-        let agreed = transport.negotiate(options.features)?;
+        let agreed = negotiate(&transport, options.features)?;
         let queue = |index| {
-            let entries = transport.queue_entries(index, options.entries)?;
+            let entries = queue_entries(&transport, index, options.entries)?;
             Ok::<_, Error>((SplitQueue::new(window, entries)?, transport.doorbell(index)?))
         };
         let (rx_queue, rx_doorbell) = queue(RX)?;
         let (tx_queue, tx_doorbell) = queue(TX)?;
-        let interrupt = options.interrupt.then(|| transport.device().interrupt(RX_VECTOR)).transpose()?;
+        let interrupt = options.interrupt.then(|| transport.interrupt(RX_VECTOR)).transpose()?;
         if let Some(interrupt) = &interrupt {
             interrupt.unmask()?;
         }
@@ -103,13 +111,13 @@ impl<D: Device> Net<D> {
     /// `FeaturesRefused`, `NoVector`, `BadQueue` (it shrank), and the host's.
     pub fn start(
         &mut self,
-        rx: &mut RxQueue<D>,
-        tx: &mut TxQueue<D>,
+        rx: &mut RxQueue<T>,
+        tx: &mut TxQueue<T>,
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
         self.stop(rx, tx, pool, clock)?;
-        self.agreed = self.transport.negotiate(self.wanted)?;
+        self.agreed = negotiate(&self.transport, self.wanted)?;
         rx.queue.set_features(self.agreed);
         tx.queue.set_features(self.agreed);
         tx.is_in_order = self.agreed.contains(Features::IN_ORDER);
@@ -126,8 +134,8 @@ impl<D: Device> Net<D> {
     /// `Host(TimedOut)` or `Host(Gone)` where it does not reset: then the buffers it has stay lost.
     pub fn stop(
         &mut self,
-        rx: &mut RxQueue<D>,
-        tx: &mut TxQueue<D>,
+        rx: &mut RxQueue<T>,
+        tx: &mut TxQueue<T>,
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
@@ -138,7 +146,7 @@ impl<D: Device> Net<D> {
     }
 
     fn enable(&self, index: u16, queue: &SplitQueue, vector: Option<u16>) -> Result<(), Error> {
-        let entries = self.transport.queue_entries(index, queue.entries())?;
+        let entries = queue_entries(&self.transport, index, queue.entries())?;
         if entries != queue.entries() {
             return Err(Error::BadQueue { index, entries });
         }
@@ -159,10 +167,10 @@ impl<D: Device> Net<D> {
         if !self.agreed.contains(Features::NET_MAC) {
             return Ok(None);
         }
-        let mac = self.transport.read_config(|config| {
+        let mac = read_whole(&self.transport, |transport| {
             let mut mac = [0; 6];
             for (offset, byte) in mac.iter_mut().enumerate() {
-                *byte = config_byte(config, offset as u64)?;
+                *byte = transport.read_config(offset as u64)?;
             }
             Ok(mac)
         })?;
@@ -177,22 +185,13 @@ impl<D: Device> Net<D> {
         if !self.agreed.contains(Features::NET_STATUS) {
             return Ok(true);
         }
-        let status =
-            self.transport.read_config(|config| Ok(config.register::<u16>(CONFIG_STATUS)?.read()))?;
+        let status: u16 = read_whole(&self.transport, |transport| transport.read_config(CONFIG_STATUS))?;
         Ok(status & STATUS_LINK_UP != 0)
     }
 
     /// Whether the device says that it stopped after an error, or is gone. Costs a register read.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        self.transport.has_stopped()
-    }
-}
-
-impl<D: Device> Drop for Net<D> {
-    /// Stops its access to memory, as far as that can be done from here; the host confines it in any case.
-    fn drop(&mut self) {
-        // A device that is gone needs no stopping.
-        let _ = self.transport.device().bus_master(false);
+        self.transport.read_status().contains(Status::NEEDS_RESET)
     }
 }

@@ -4,8 +4,8 @@ use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
 use weir_nic::{Nic, NicError};
 use weir_pool::{Burst, Pool};
 
-use super::{DEVICES, Net, Opened, Options, RxQueue, TxQueue, VENDOR};
-use crate::Error;
+use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
+use crate::{Error, Pci, Transport};
 
 impl NicError for Error {
     fn is_violation(&self) -> bool {
@@ -13,14 +13,14 @@ impl NicError for Error {
     }
 }
 
-impl<D: Device> Nic for Net<D> {
+impl<D: Device> Nic for Net<Pci<D>> {
     type Device = D;
-    type Rx = RxQueue<D>;
-    type Tx = TxQueue<D>;
+    type Rx = RxQueue<Pci<D>>;
+    type Tx = TxQueue<Pci<D>>;
     type Error = Error;
 
     fn is_for(info: &DeviceInfo) -> bool {
-        info.vendor == VENDOR && DEVICES.contains(&info.device)
+        IDENTITY.is(info)
     }
 
     fn open(
@@ -28,14 +28,14 @@ impl<D: Device> Nic for Net<D> {
         window: &impl DmaWindow,
         clock: &impl Clock,
         interrupt: bool,
-    ) -> Result<Opened<D>, Error> {
+    ) -> Result<Opened<Pci<D>>, Error> {
         Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
     }
 
     fn start(
         &mut self,
-        rx: &mut RxQueue<D>,
-        tx: &mut TxQueue<D>,
+        rx: &mut RxQueue<Pci<D>>,
+        tx: &mut TxQueue<Pci<D>>,
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
@@ -55,7 +55,7 @@ impl<D: Device> Nic for Net<D> {
     }
 }
 
-impl<D: Device> weir_nic::RxQueue for RxQueue<D> {
+impl<T: Transport> weir_nic::RxQueue for RxQueue<T> {
     type Error = Error;
 
     #[inline]
@@ -72,7 +72,7 @@ impl<D: Device> weir_nic::RxQueue for RxQueue<D> {
     }
 }
 
-impl<D: Device> weir_nic::TxQueue for TxQueue<D> {
+impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
     type Error = Error;
 
     #[inline]

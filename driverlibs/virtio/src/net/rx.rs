@@ -1,28 +1,28 @@
 //! Receiving.
 
-use weir_hal::{Device, Error as HostError, Interrupt, Iova, RegisterOf};
+use weir_hal::{Error as HostError, Interrupt, Iova};
 use weir_pool::{Buf, Burst, HEADROOM_BYTES, InFlight, Pool};
 
 use super::{HEADER_BYTES, RX};
 use crate::queue::{Completed, SplitQueue};
-use crate::{Error, Violation};
+use crate::{Error, Transport, Violation};
 
 /// The device writes its header into the end of the headroom, so that the frame starts where fresh frames do.
 const BUFFER_LEN: u16 = weir_pool::FRAME_BYTES + HEADER_BYTES;
 
 /// The receive queue.
-pub struct RxQueue<D: Device> {
+pub struct RxQueue<T: Transport> {
     pub(super) queue: SplitQueue,
-    doorbell: RegisterOf<D, u16>,
-    pub(super) interrupt: Option<D::Interrupt>,
+    doorbell: T::Doorbell,
+    pub(super) interrupt: Option<T::Interrupt>,
 }
 
-impl<D: Device> RxQueue<D> {
+impl<T: Transport> RxQueue<T> {
     pub(super) fn new(
         queue: SplitQueue,
-        doorbell: RegisterOf<D, u16>,
-        interrupt: Option<D::Interrupt>,
-    ) -> RxQueue<D> {
+        doorbell: T::Doorbell,
+        interrupt: Option<T::Interrupt>,
+    ) -> RxQueue<T> {
         RxQueue { queue, doorbell, interrupt }
     }
 

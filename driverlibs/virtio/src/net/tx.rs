@@ -1,25 +1,25 @@
 //! Transmitting.
 
-use weir_hal::{Device, Iova, RegisterOf};
+use weir_hal::Iova;
 use weir_pool::{Buf, Burst, Pool};
 
 use super::{HEADER_BYTES, TX};
-use crate::Error;
 use crate::queue::SplitQueue;
+use crate::{Error, Transport};
 
 /// No checksum, no segmentation; `num_buffers` 0 (virtio 1.2 §5.1.6.2.1 "Driver Requirements: Packet
 /// Transmission").
 const PLAIN: [u8; HEADER_BYTES as usize] = [0; HEADER_BYTES as usize];
 
 /// The transmit queue. It raises no interrupts: sent buffers are collected when room is needed.
-pub struct TxQueue<D: Device> {
+pub struct TxQueue<T: Transport> {
     pub(super) queue: SplitQueue,
-    doorbell: RegisterOf<D, u16>,
+    doorbell: T::Doorbell,
     pub(super) is_in_order: bool,
 }
 
-impl<D: Device> TxQueue<D> {
-    pub(super) fn new(queue: SplitQueue, doorbell: RegisterOf<D, u16>) -> TxQueue<D> {
+impl<T: Transport> TxQueue<T> {
+    pub(super) fn new(queue: SplitQueue, doorbell: T::Doorbell) -> TxQueue<T> {
         TxQueue { queue, doorbell, is_in_order: false }
     }
 

@@ -5,8 +5,8 @@ use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_sim::virtio_net::{Behaviour, Malice};
 use weir_sim::{SimClock, SimDevice, SimWindow, VirtioNet};
-use weir_virtio::Error;
 use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
+use weir_virtio::{Error, Pci};
 
 pub type Device = SimDevice<VirtioNet>;
 pub const BURST: usize = 32;
@@ -16,9 +16,9 @@ pub struct Rig {
     pub clock: SimClock,
     pub device: Device,
     pub pool: Pool,
-    pub net: Net<Device>,
-    pub rx: RxQueue<Device>,
-    pub tx: TxQueue<Device>,
+    pub net: Net<Pci<Device>>,
+    pub rx: RxQueue<Pci<Device>>,
+    pub tx: TxQueue<Pci<Device>>,
 }
 
 impl Rig {
