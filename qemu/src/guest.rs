@@ -1,6 +1,7 @@
 //! A machine under test: waits for what it says, with deadlines, and keeps the console for the report.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::audit::reach::Reach;
@@ -34,6 +35,7 @@ pub struct Setup {
     manifest: &'static str,
     networks: Vec<String>,
     nic_properties: String,
+    disks: Vec<PathBuf>,
     extra: Vec<String>,
     words: String,
     bundle: Option<Vec<u8>>,
@@ -54,6 +56,7 @@ impl Setup {
             manifest,
             networks: vec![],
             nic_properties: String::new(),
+            disks: vec![],
             extra: vec![],
             words: "check_tables=on".into(),
             bundle: None,
@@ -93,6 +96,13 @@ impl Setup {
     pub fn nic_properties(mut self, properties: &str) -> Setup {
         self.nic_properties.push(',');
         self.nic_properties.push_str(properties);
+        self
+    }
+
+    /// Adds a disk: the image file, which lives as long as the caller keeps it.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Setup {
+        self.disks.push(image.into());
         self
     }
 
@@ -211,6 +221,7 @@ impl Setup {
                 None => self.words,
             },
             networks: self.networks,
+            disks: self.disks,
             extra: self.extra,
             observer,
         };

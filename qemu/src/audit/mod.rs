@@ -92,6 +92,7 @@ fn look(options: &AuditOptions, machine: &str) -> Result<(String, Reach)> {
         bundle: system.bundle.clone(),
         append: String::new(),
         networks: vec!["user".into(); options.networks],
+        disks: vec![],
         extra: vec![],
         observer: None,
     };

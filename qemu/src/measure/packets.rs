@@ -17,7 +17,7 @@ use crate::progress::Step;
 use crate::vm::observer::Region;
 
 /// The machines, one for each kind of device.
-pub const MACHINES: [&str; 3] = ["q35-vtd", "q35-vtd-e1000e", "q35-vtd-igb"];
+pub(super) const MACHINES: [&str; 3] = ["q35-vtd", "q35-vtd-e1000e", "q35-vtd-igb"];
 /// Frames in a burst, and the region that full bursts of that size are (`apps/pktfwd`).
 const BURSTS: [(u64, u8); 3] = [(1, 0), (8, 2), (32, 4)];
 /// How long the guest may take for one size of burst.
@@ -44,13 +44,11 @@ pub struct Row {
     pub kernel_entries: u64,
 }
 
-/// Measures on each of `machines`, or on one for each device, prints the table and writes it as JSON.
+/// Measures on each of `machines`, prints the table and writes it as JSON.
 ///
 /// # Errors
 /// Something does not build or start, or the guest did not do what was to be measured.
 pub fn run(machines: &[String], json: Option<File>) -> Result<ExitCode> {
-    let all: Vec<String> = MACHINES.map(str::to_owned).to_vec();
-    let machines = if machines.is_empty() { &all } else { machines };
     println!("{}", heading());
     let mut rows = Vec::new();
     for machine in machines {

@@ -2,6 +2,7 @@
 
 mod attack;
 mod audit;
+mod block;
 mod boot;
 mod command;
 mod confinement;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        block::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
