@@ -17,7 +17,7 @@ use crate::progress::Step;
 use crate::vm::observer::Region;
 
 /// The machines, one for each kind of device.
-pub(super) const MACHINES: [&str; 3] = ["q35-vtd", "q35-vtd-e1000e", "q35-vtd-igb"];
+pub(super) const MACHINES: [&str; 4] = ["q35-vtd", "q35-vtd-packed", "q35-vtd-e1000e", "q35-vtd-igb"];
 /// Frames in a burst, and the region that full bursts of that size are (`apps/pktfwd`).
 const BURSTS: [(u64, u8); 3] = [(1, 0), (8, 2), (32, 4)];
 /// How long the guest may take for one size of burst.
@@ -82,7 +82,10 @@ pub fn measure(name: &str) -> Result<Vec<Row>> {
     step.done();
     let machine = Machine::named(name)?;
     let qemu = machine.qemu()?.version.to_string();
-    let device = machine.nic.split(',').next().unwrap_or_default().to_owned();
+    let mut device = machine.nic.split(',').next().unwrap_or_default().to_owned();
+    if machine.nic.contains("packed=on") {
+        device += ", packed";
+    }
     BURSTS
         .iter()
         .zip(said)
