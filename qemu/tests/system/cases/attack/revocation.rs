@@ -27,6 +27,9 @@ const EARLY_AT: u64 = 64 << 20;
 const BYTES: u32 = 64;
 const TAG: u64 = 0x5123_4567_89ab_0000;
 const LOOK: Duration = Duration::from_millis(1);
+/// Time between two attempts while firmware and kernel start. QEMU carries them out in the thread that the CPUs' accesses
+/// to devices wait for, too: attempts without a pause slow a start down, on a busy machine past every limit.
+const BREATH: Duration = Duration::from_micros(300);
 
 pub(super) fn all(machine: &'static Machine) -> Result<()> {
     let mut rig = Rig::start(machine)?;
@@ -50,8 +53,8 @@ fn attack(rig: &mut Rig) -> Result<()> {
 /// From the moment that the kernel says so, a device that never stops writing writes nothing, although nobody was
 /// granted it yet; and no endpoint may master the bus.
 fn nothing_lands_before_a_grant(rig: &mut Rig) -> Result<()> {
-    let flood = Flood::begin(&rig.outside, EARLY_AT);
-    rig.guest.console_line("kernel: IOMMU: ", LIMIT)?;
+    let flood = Flood::begin(&rig.outside, EARLY_AT, BREATH);
+    rig.guest.console_line("kernel: IOMMU: ", 3 * LIMIT)?;
     let (before, _) = flood.counts();
     flood.forget();
     let masters = (1..=EDU).filter(|bus| rig.outside.function(*bus).is_bus_master().unwrap_or(true)).count();
@@ -66,7 +69,7 @@ fn nothing_lands_before_a_grant(rig: &mut Rig) -> Result<()> {
 /// The device writes on and on while its owner takes the page out of the window; once that is done, nothing lands.
 fn nothing_lands_after_an_unmap(rig: &mut Rig) -> Result<()> {
     let (slot, iova) = rig.attacker.map(PAGE as u64, TAG)?;
-    let flood = Flood::begin(&rig.outside, iova);
+    let flood = Flood::begin(&rig.outside, iova, Duration::ZERO);
     wait_for(|| flood.counts().0 > 100).context("the device does not write where it may")?;
     rig.attacker.order(&Order::Withdraw { slot })?;
     flood.forget();
@@ -98,7 +101,7 @@ fn nothing_lands_after(rig: &mut Rig, command: &str, said: &str) -> Result<()> {
     let tag = TAG + 0x10_0000;
     let (_, iova) = rig.attacker.map(PAGE as u64, tag)?;
     let frame = rig.ram.page_of(tag)?;
-    let flood = Flood::begin(&rig.outside, iova);
+    let flood = Flood::begin(&rig.outside, iova, Duration::ZERO);
     wait_for(|| flood.counts().0 > 100).context("the device does not write where it may")?;
     let lines = rig.guest.count_said(said);
     rig.guest.type_line(command)?;
@@ -195,7 +198,8 @@ struct Flood {
 }
 
 impl Flood {
-    fn begin(outside: &Outside, iova: u64) -> Flood {
+    /// `pause`: between two attempts.
+    fn begin(outside: &Outside, iova: u64, pause: Duration) -> Flood {
         let [written, refused, era] = [0; 3].map(|_| Arc::new(AtomicU64::new(0)));
         let is_over = Arc::new(AtomicBool::new(false));
         let function = outside.function(ROGUE);
@@ -226,6 +230,9 @@ impl Flood {
                     }
                     if is_over.load(Ordering::SeqCst) {
                         break;
+                    }
+                    if !pause.is_zero() {
+                        thread::sleep(pause);
                     }
                 }
             }
