@@ -22,10 +22,12 @@ use core::sync::atomic::Ordering;
 
 use weir_abi::stats::Stats;
 use weir_block::{BlockDevice, Disk, Options};
+use weir_hal::Device;
 use weir_nvme::Nvme;
 use weir_rt::clock::{million_instructions, now_ns};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Core, Env, GrantError, kernel_page, log, process, thread};
+use weir_virtio::blk::Blk;
 
 use crate::job::{Job, Measured};
 use crate::plan::{Act, Plan, Region};
@@ -49,6 +51,8 @@ enum Failure {
     Host(#[from] weir_hal::Error),
     #[error("block: {0}")]
     Nvme(#[from] weir_nvme::Error),
+    #[error("block: {0}")]
+    Virtio(#[from] weir_virtio::blk::Error),
     #[error("block: there is no disk {0}")]
     NoDisk(u16),
     #[error("block: the region has no room for a request, or the disk no blocks so small")]
@@ -68,7 +72,21 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let stats = env.stats()?;
     let function = Function::new(env.device("disk")?)?;
     let cores = (0..).map_while(|number| env.core(&alloc::format!("core{number}")).ok()).collect();
-    serve::<Nvme<Function>>(function, jobs, stats, cores)
+    serve_any(function, jobs, stats, cores)
+}
+
+/// Serves with the driver that the device has; one that has none is refused by the last.
+fn serve_any(
+    function: Function,
+    jobs: Vec<Words>,
+    stats: &'static Stats,
+    cores: Vec<Core>,
+) -> Result<(), Failure> {
+    if Blk::<Function>::is_for(&function.info()) {
+        serve::<Blk<Function>>(function, jobs, stats, cores)
+    } else {
+        serve::<Nvme<Function>>(function, jobs, stats, cores)
+    }
 }
 
 /// Opens the device, gives each queue a thread, and a core while there are some, and waits for them.

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod nvme;
 pub mod pci;
 pub mod random;
+pub mod virtio_blk;
 pub mod virtio_net;
 
 pub use clock::SimClock;
@@ -30,4 +31,5 @@ pub use malice::Malice;
 pub use memory::SimWindow;
 pub use nvme::Nvme;
 pub use random::Random;
+pub use virtio_blk::VirtioBlk;
 pub use virtio_net::VirtioNet;

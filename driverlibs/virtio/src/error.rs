@@ -10,7 +10,7 @@ pub enum Error {
     #[error("host: {0}")]
     Host(#[from] weir_hal::Error),
     /// The function is another device.
-    #[error("not a virtio network device: {vendor:04x}:{device:04x}")]
+    #[error("not the virtio device of this driver: {vendor:04x}:{device:04x}")]
     OtherDevice {
         /// PCI vendor id.
         vendor: u16,

@@ -9,7 +9,7 @@
 //! offloads, several queue pairs.
 //!
 //! Reading order: `features`, `transport` (status, negotiation) · `regs`, `capability`, `pci` · `desc`, `queue` (the
-//! ring) · [`net`] (the network device).
+//! ring) · [`net`] (the network device) · [`blk`] (the block device).
 //!
 //! Glossary: *available* = offered to the device; *used* = given back by it; *kick* = a doorbell write that
 //! tells the device to look.
@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+pub mod blk;
 mod capability;
 mod error;
 mod features;

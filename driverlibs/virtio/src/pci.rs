@@ -82,7 +82,7 @@ impl<D: Device> Transport for Pci<D> {
     }
 
     fn read_features(&self) -> Features {
-        Features::from_bits_truncate(self.common.read_features())
+        Features::from_bits_retain(self.common.read_features())
     }
 
     fn write_features(&self, features: Features) {

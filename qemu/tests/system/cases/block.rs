@@ -14,14 +14,25 @@ use weir_runner::guest::{Guest, Setup};
 use weir_runner::vm::Outcome;
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("block::contents_reach_the_image", || contents_reach_the_image("q35-vtd")),
-    ("block::contents_reach_the_image_amdvi", || contents_reach_the_image("q35-amdvi-x2apic")),
-    ("block::sleeps_and_wakes", || sleeps_and_wakes("q35-vtd")),
-    ("block::killed_at_full_io_and_back", || killed_at_full_io_and_back("q35-vtd")),
-    ("block::killed_at_full_io_and_back_amdvi", || killed_at_full_io_and_back("q35-amdvi-x2apic")),
-    ("block::revoked_at_full_io_and_back", || revoked_at_full_io_and_back("q35-vtd")),
+    ("block::contents_reach_the_image", || contents_reach_the_image(NVME)),
+    ("block::contents_reach_the_image_amdvi", || contents_reach_the_image(NVME_AMDVI)),
+    ("block::contents_reach_the_image_virtio", || contents_reach_the_image(VIRTIO_BLK)),
+    ("block::contents_reach_the_image_virtio_amdvi", || contents_reach_the_image(VIRTIO_BLK_AMDVI)),
+    ("block::sleeps_and_wakes", || sleeps_and_wakes(NVME)),
+    ("block::sleeps_and_wakes_virtio", || sleeps_and_wakes(VIRTIO_BLK)),
+    ("block::killed_at_full_io_and_back", || killed_at_full_io_and_back(NVME)),
+    ("block::killed_at_full_io_and_back_amdvi", || killed_at_full_io_and_back(NVME_AMDVI)),
+    ("block::killed_at_full_io_and_back_virtio", || killed_at_full_io_and_back(VIRTIO_BLK)),
+    ("block::revoked_at_full_io_and_back", || revoked_at_full_io_and_back(NVME)),
+    ("block::revoked_at_full_io_and_back_virtio", || revoked_at_full_io_and_back(VIRTIO_BLK)),
     ("block::two_namespaces_and_two_queues", two_namespaces_and_two_queues),
 ];
+
+/// Machines, by their disk and their IOMMU.
+const NVME: &str = "q35-vtd";
+const NVME_AMDVI: &str = "q35-amdvi-x2apic";
+const VIRTIO_BLK: &str = "q35-vtd-virtio-blk";
+const VIRTIO_BLK_AMDVI: &str = "q35-amdvi-virtio-blk";
 
 /// How long the guest's next line may take.
 const LIMIT: Duration = Duration::from_secs(60);
