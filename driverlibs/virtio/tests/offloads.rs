@@ -3,7 +3,7 @@
 mod rig;
 
 use rig::{Rig, frame};
-use weir_nic::{Checksum, Segments, TxOffload};
+use weir_nic::{Checksum, Offloads, Segments, TxOffload};
 use weir_pool::{Buf, Burst, Pool};
 use weir_sim::virtio_net::{Behaviour, Header, feature, sum};
 use weir_virtio::net::Options;
@@ -16,9 +16,18 @@ const MAC_BYTES: usize = 14;
 const JUMBO_BYTES: usize = 9000 + MAC_BYTES;
 
 fn rig(ring: u64) -> Rig {
-    let features = Behaviour::default().features | feature::OFFLOADS | ring;
-    let behaviour = Behaviour { features, entries: 64, ..Behaviour::default() };
-    Rig::started(behaviour, &Options { features: Features::all(), ..Options::default() })
+    rig_with(ring, Features::all())
+}
+
+/// One buffer for each frame, and something to know about its checksum.
+fn unmerged(ring: u64) -> Rig {
+    rig_with(ring, Features::all() - Features::MRG_RXBUF)
+}
+
+fn rig_with(ring: u64, features: Features) -> Rig {
+    let offered = Behaviour::default().features | feature::OFFLOADS | ring;
+    let behaviour = Behaviour { features: offered, entries: 64, ..Behaviour::default() };
+    Rig::started(behaviour, &Options { features, packed_events: true, ..Options::default() })
 }
 
 /// Puts a frame into as many buffers as it needs, of `most` bytes each.
@@ -191,7 +200,7 @@ fn the_device_cuts_segments() {
 #[test]
 fn checksums_of_received_frames_are_told_or_filled_in() {
     for (ring, is_ipv6) in RINGS.into_iter().flat_map(|ring| [(ring, false), (ring, true)]) {
-        let mut rig = rig(ring);
+        let mut rig = unmerged(ring);
         let mut burst = Burst::<64>::new();
         let mut receive = |header: Header, bytes: &[u8]| {
             assert!(rig.device.model().deliver_with(header, bytes));
@@ -215,7 +224,7 @@ fn checksums_of_received_frames_are_told_or_filled_in() {
 fn a_checksum_or_a_count_of_buffers_that_cannot_be_is_refused() {
     for ring in RINGS {
         for (csum_start, csum_offset) in [(0, 63), (60, 3), (62, 1), (65, 0), (u16::MAX, u16::MAX)] {
-            let mut rig = rig(ring);
+            let mut rig = unmerged(ring);
             let header = Header { flags: 1, csum_start, csum_offset, ..Header::default() };
             assert!(rig.device.model().deliver_with(header, &frame(1, 64)));
             let violation = Violation::Checksum { start: csum_start, offset: csum_offset };
@@ -263,10 +272,11 @@ fn what_cannot_be_asked_for_is_refused() {
 
 #[test]
 fn capabilities_follow_what_is_agreed_on() {
-    let rig = rig(0);
-    let all = rig.net.offloads();
-    assert!(all.rx_checksum && all.tx_checksum && all.tso4 && all.tso6 && all.several_buffers);
-    assert_eq!(rig.net.read_mtu(), Ok(Some(9000)));
+    let (merged, unmerged) = (rig(0), unmerged(0));
+    let both = Offloads { tx_checksum: true, tso4: true, tso6: true, ..Offloads::default() };
+    assert_eq!(merged.net.offloads(), Offloads { several_buffers: true, ..both });
+    assert_eq!(unmerged.net.offloads(), Offloads { rx_checksum: true, ..both });
+    assert_eq!(merged.net.read_mtu(), Ok(Some(9000)));
     let plain = Rig::started(Behaviour::default(), &Options::default());
-    assert_eq!((plain.net.offloads(), plain.net.read_mtu()), (weir_nic::Offloads::default(), Ok(None)));
+    assert_eq!((plain.net.offloads(), plain.net.read_mtu()), (Offloads::default(), Ok(None)));
 }
