@@ -61,10 +61,16 @@ impl<const N: usize> Burst<N> {
     /// Removes the first buffer.
     #[inline]
     pub fn pop(&mut self) -> Option<Buf> {
-        if self.is_empty() {
+        self.pop_if(|_| true)
+    }
+
+    /// Removes the first buffer, if it is such a one.
+    #[inline]
+    pub fn pop_if(&mut self, is_wanted: impl FnOnce(&Buf) -> bool) -> Option<Buf> {
+        if !is_wanted(self.front()?) {
             return None;
         }
-        // SAFETY: `head < tail ≤ N`.
+        // SAFETY: there is a first, so `head < tail ≤ N`.
         let slot = unsafe { self.slots.get_unchecked(self.head) };
         // SAFETY: it holds a buffer (type invariant), and from here on none: `head` moves past it.
         let buf = unsafe { slot.assume_init_read() };
@@ -76,7 +82,13 @@ impl<const N: usize> Burst<N> {
     #[must_use]
     #[inline]
     pub fn front(&self) -> Option<&Buf> {
-        self.iter().next()
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: `head < tail ≤ N`.
+        let slot = unsafe { self.slots.get_unchecked(self.head) };
+        // SAFETY: it holds a buffer (type invariant).
+        Some(unsafe { slot.assume_init_ref() })
     }
 
     /// The buffers, in order.
