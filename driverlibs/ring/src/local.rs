@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "masked indices need no bounds check")]
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -28,6 +29,14 @@ impl<T> LocalRing<T> {
     pub fn view(&mut self) -> LocalView<'_, T> {
         let base = NonNull::from(&mut *self.slots).cast();
         LocalView { base, mask: self.mask.into(), ring: PhantomData }
+    }
+
+    /// Makes a ring of slots that exist already; `None` unless their number is a power of two and at most
+    /// [`MAX_ENTRIES`].
+    pub fn of(slots: Vec<T>) -> Option<LocalRing<T>> {
+        let entries = u16::try_from(slots.len()).ok()?;
+        let is_valid = entries.is_power_of_two() && entries <= MAX_ENTRIES;
+        is_valid.then(|| LocalRing { slots: slots.into_boxed_slice(), mask: entries - 1 })
     }
 
     /// The slot that `index` falls on.

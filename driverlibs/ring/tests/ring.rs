@@ -61,3 +61,12 @@ fn positions_wrap() {
     assert_eq!(start.plus(3).ahead_of(start), 3);
     assert_eq!(Position(2).minus(3), start);
 }
+
+#[test]
+fn slots_that_exist_become_a_ring_only_if_a_mask_can_index_them() {
+    let mut ring = LocalRing::of(vec!["a", "b", "c", "d"]).expect("a power of two");
+    assert_eq!((*ring.at(3), *ring.at(4), *ring.at(u16::MAX)), ("d", "a", "d"));
+    assert!(LocalRing::of(Vec::<u8>::new()).is_none());
+    assert!(LocalRing::of(vec![0; 3]).is_none());
+    assert!(LocalRing::of(vec![0; 2 * usize::from(MAX_ENTRIES)]).is_none());
+}

@@ -2,6 +2,7 @@
 
 mod attack;
 mod audit;
+mod block;
 mod boot;
 mod command;
 mod confinement;
@@ -10,11 +11,14 @@ mod documents;
 mod echo;
 mod hotplug;
 mod lifecycle;
+mod link;
 mod measure;
 mod modes;
+mod packets;
 mod restart;
 mod runner;
 mod selftest;
+mod sriov;
 mod topology;
 mod virtio;
 
@@ -36,15 +40,19 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        block::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
         hotplug::CASES,
+        sriov::CASES,
+        link::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,
         measure::CASES,
         control::CASES,
+        packets::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
