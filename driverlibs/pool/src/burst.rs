@@ -61,16 +61,10 @@ impl<const N: usize> Burst<N> {
     /// Removes the first buffer.
     #[inline]
     pub fn pop(&mut self) -> Option<Buf> {
-        self.pop_if(|_| true)
-    }
-
-    /// Removes the first buffer, if it is such a one.
-    #[inline]
-    pub fn pop_if(&mut self, is_wanted: impl FnOnce(&Buf) -> bool) -> Option<Buf> {
-        if !is_wanted(self.front()?) {
+        if self.is_empty() {
             return None;
         }
-        // SAFETY: there is a first, so `head < tail ≤ N`.
+        // SAFETY: `head < tail ≤ N`.
         let slot = unsafe { self.slots.get_unchecked(self.head) };
         // SAFETY: it holds a buffer (type invariant), and from here on none: `head` moves past it.
         let buf = unsafe { slot.assume_init_read() };
@@ -82,13 +76,7 @@ impl<const N: usize> Burst<N> {
     #[must_use]
     #[inline]
     pub fn front(&self) -> Option<&Buf> {
-        if self.is_empty() {
-            return None;
-        }
-        // SAFETY: `head < tail ≤ N`.
-        let slot = unsafe { self.slots.get_unchecked(self.head) };
-        // SAFETY: it holds a buffer (type invariant).
-        Some(unsafe { slot.assume_init_ref() })
+        self.iter().next()
     }
 
     /// The buffers, in order.

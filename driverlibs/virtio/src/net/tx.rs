@@ -152,7 +152,10 @@ fn add_short_frames<const N: usize>(
     let room = queue.room();
     let (mut sent, mut result) = (0, Ok(()));
     queue.add(room, Access::Reads, || {
-        let mut buf = burst.pop_if(|buf| !buf.continues())?;
+        if burst.front()?.continues() {
+            return None;
+        }
+        let mut buf = burst.pop()?;
         let offer = put_header(&mut buf, offload).and_then(|()| lend(pool, buf));
         sent += usize::from(offer.is_ok());
         offer.map_err(|error| result = Err(error)).ok()
