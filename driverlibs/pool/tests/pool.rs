@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weir_hal::DmaWindow;
-use weir_pool::{BUF_BYTES, Burst, FRAME_BYTES, HEADROOM_BYTES, Pool};
+use weir_pool::{BUF_BYTES, Buf, Burst, FRAME_BYTES, HEADROOM_BYTES, Pool};
 use weir_sim::SimWindow;
 
 fn pool(window: &SimWindow, buffers: usize) -> Pool {
@@ -135,4 +135,49 @@ proptest! {
         }
         prop_assert_eq!(pool.available(), pool.buffers());
     }
+}
+
+#[test]
+fn a_burst_wraps_and_keeps_its_order() {
+    let window = SimWindow::default();
+    let mut pool = Pool::new(window.allocate(8 * usize::from(BUF_BYTES)).expect("memory")).expect("buffers");
+    let mut burst = Burst::<4>::new();
+    let (mut next, mut first) = (0_u16, 0_u16);
+    for round in 0..40 {
+        while burst.room() > round % 3 {
+            let mut buf = pool.take().expect("a buffer");
+            assert!(buf.set_len(next));
+            burst.push(buf).expect("room");
+            next += 1;
+        }
+        assert_eq!(burst.front().map(Buf::len), Some(first));
+        let lens: Vec<_> = burst.iter().map(Buf::len).collect();
+        assert_eq!(lens, (first..next).collect::<Vec<_>>());
+        for _ in 0..1 + round % 2 {
+            pool.put(burst.pop().expect("a buffer"));
+            first += 1;
+        }
+    }
+    while let Some(buf) = burst.pop() {
+        pool.put(buf);
+    }
+    assert!(burst.front().is_none() && pool.available() == pool.buffers());
+}
+
+#[test]
+fn a_header_is_stripped_where_there_is_one() {
+    let window = SimWindow::default();
+    let mut pool = Pool::new(window.allocate(usize::from(BUF_BYTES)).expect("memory")).expect("buffers");
+    let mut buf = pool.take().expect("a buffer");
+    assert!(buf.set_len(3) && buf.strip::<4>().is_none());
+    buf.frame_mut().copy_from_slice(&[1, 2, 3]);
+    assert_eq!((buf.strip(), buf.frame()), (Some([1, 2]), &[3][..]));
+    assert!(!buf.continues() && !buf.is_checksum_good());
+    buf.set_continues(true);
+    buf.set_checksum_good();
+    assert!(buf.continues() && buf.is_checksum_good());
+    pool.put(buf);
+    let fresh = pool.take().expect("a buffer");
+    assert!(!fresh.continues() && !fresh.is_checksum_good(), "a fresh buffer says nothing");
+    pool.put(fresh);
 }

@@ -5,11 +5,10 @@
 //! [`Violation`] the device is reset and started anew by [`net::Net::start`]. PCI functions are driven only if they
 //! accept `VIRTIO_F_ACCESS_PLATFORM`: any other would go past the IOMMU.
 //!
-//! Modern PCI devices, and others through [`Transport`], with split rings. Not here: legacy devices, packed rings,
-//! offloads, several queue pairs.
+//! Modern PCI devices, and others through [`Transport`]; split and packed rings. Not here: legacy devices.
 //!
-//! Reading order: `features`, `transport` (status, negotiation) · `regs`, `capability`, `pci` · `desc`, `queue` (the
-//! ring) · [`net`] (the network device) · [`blk`] (the block device).
+//! Reading order: `features`, `transport` (status, negotiation) · `regs`, `capability`, `pci` · `queue` (the rings) ·
+//! [`net`] (the network device) · [`blk`] (the block device).
 //!
 //! Glossary: *available* = offered to the device; *used* = given back by it; *kick* = a doorbell write that
 //! tells the device to look.

@@ -79,7 +79,7 @@ fn a_device_that_does_not_answer_ends_no_wait() {
 #[test]
 fn changes_of_link_and_wishes_are_news() {
     for ring in RINGS {
-        let options = Options { interrupt: true, ..Options::default() };
+        let options = Options { interrupt: true, packed_events: true, ..Options::default() };
         let mut rig = Rig::started(behaviour(ring), &options);
         rig.net.has_news();
         assert!(!rig.net.has_news());
@@ -119,7 +119,7 @@ impl Lanes {
         let window = SimWindow::default();
         let device = SimDevice::new(VirtioNet::new(&window, behaviour(ring)));
         let clock = SimClock::default();
-        let options = Options { pairs, interrupt: true, ..Options::default() };
+        let options = Options { pairs, interrupt: true, packed_events: true, ..Options::default() };
         let opened = Net::open_pairs(device.clone(), &window, &clock, &options);
         let (net, queues) = opened.expect("an honest device opens");
         let pool =
@@ -274,7 +274,7 @@ fn an_impossible_number_of_pairs_is_refused() {
         let window = SimWindow::default();
         let device = SimDevice::new(VirtioNet::new(&window, behaviour(0)));
         device.model().set_pairs_told(pairs);
-        let options = Options { pairs: 2, ..Options::default() };
+        let options = Options { pairs: 2, packed_events: true, ..Options::default() };
         let opened = Net::open_pairs(device, &window, &SimClock::default(), &options);
         assert_eq!(opened.err(), Some(Error::BadPairs { pairs }));
     }

@@ -43,7 +43,9 @@ fn lies_in_rings_are_found_and_survived() {
         let packed = if seed % 2 == 0 { feature::RING_PACKED } else { 0 };
         let offloads = if seed % 5 < 2 { feature::OFFLOADS } else { 0 };
         let features = Behaviour::default().features | in_order | packed | offloads;
-        let options = Options { features: Features::all(), ..Options::default() };
+        let unmerged = if seed % 4 < 2 { Features::MRG_RXBUF } else { Features::empty() };
+        let options =
+            Options { features: Features::all() - unmerged, packed_events: true, ..Options::default() };
         let mut rig = Rig::started(Behaviour { entries, features, ..Behaviour::default() }, &options);
         rig.device.model().set_malice(Malice::in_rings(seed, 1 + seed % 40));
         violations += work(&mut rig, 100);
@@ -75,7 +77,12 @@ fn lies_everywhere_never_panic() {
         match Rig::open_device(
             window,
             device,
-            &Options { interrupt: seed % 2 == 0, features: Features::all(), ..Options::default() },
+            &Options {
+                interrupt: seed % 2 == 0,
+                features: Features::all(),
+                packed_events: true,
+                ..Options::default()
+            },
         ) {
             Ok(mut rig) => {
                 opened += 1;

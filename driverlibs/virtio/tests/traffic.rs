@@ -10,6 +10,11 @@ use weir_sim::virtio_net::{Behaviour, feature};
 use weir_virtio::net::Options;
 use weir_virtio::{Error, Features};
 
+/// All that a ring can do.
+fn options() -> Options {
+    Options { packed_events: true, ..Options::default() }
+}
+
 const FEW: usize = if cfg!(miri) { 40 } else { 70_000 };
 
 /// Split and packed, each with and without event index, in order, out of order, and with few entries.
@@ -47,7 +52,7 @@ fn packed(behaviour: Behaviour) -> Behaviour {
 #[test]
 fn frames_come_back_whole_through_every_wrap() {
     for behaviour in behaviours() {
-        let mut rig = Rig::started(behaviour, &Options::default());
+        let mut rig = Rig::started(behaviour, &options());
         let buffers = rig.pool.buffers();
         // Through the wrap of 2¹⁶ positions once.
         for number in 0..FEW {
@@ -81,7 +86,7 @@ fn a_burst_costs_one_kick() {
 fn one_kick(behaviour: Behaviour) {
     // Fewer than make the positions of a packed ring wrap, where an old wish of the device comes true once more.
     const ROUNDS: u64 = 7;
-    let mut rig = Rig::started(behaviour, &Options::default());
+    let mut rig = Rig::started(behaviour, &options());
     let before = rig.device.model().kicks();
     for round in 0..ROUNDS {
         for number in 0..32 {
@@ -96,7 +101,7 @@ fn one_kick(behaviour: Behaviour) {
 
 #[test]
 fn a_full_ring_sends_what_fits_and_the_rest_later() {
-    let mut rig = Rig::started(Behaviour { entries: 4, ..Behaviour::default() }, &Options::default());
+    let mut rig = Rig::started(Behaviour { entries: 4, ..Behaviour::default() }, &options());
     let mut burst = Burst::<8>::new();
     for number in 0..7 {
         let mut buf = rig.pool.take().expect("a buffer");
@@ -117,7 +122,7 @@ fn a_full_ring_sends_what_fits_and_the_rest_later() {
 fn a_sleeper_wakes_for_every_frame() {
     for features in RINGS {
         let behaviour = Behaviour { features, works_on_kick: true, ..Behaviour::default() };
-        let mut rig = Rig::started(behaviour, &Options { interrupt: true, ..Options::default() });
+        let mut rig = Rig::started(behaviour, &Options { interrupt: true, ..options() });
         assert_eq!(rig.rx.wait(0), Ok(false), "nothing came");
         for number in 0..100 {
             assert!(rig.device.model().deliver(&frame(number, 64)));
@@ -142,7 +147,7 @@ fn a_sleeper_wakes_for_every_frame() {
 fn a_polling_driver_is_not_interrupted() {
     for features in RINGS {
         let behaviour = Behaviour { features, works_on_kick: true, ..Behaviour::default() };
-        let mut rig = Rig::started(behaviour, &Options { interrupt: true, ..Options::default() });
+        let mut rig = Rig::started(behaviour, &Options { interrupt: true, ..options() });
         let rounds = if cfg!(miri) { 10 } else { 70_000 };
         for number in 0..rounds {
             assert!(rig.device.model().deliver(&frame(number, 64)));
@@ -156,7 +161,7 @@ fn a_polling_driver_is_not_interrupted() {
 #[test]
 fn bursts_of_any_size_come_back_through_every_wrap() {
     for behaviour in behaviours() {
-        let mut rig = Rig::started(behaviour, &Options::default());
+        let mut rig = Rig::started(behaviour, &options());
         let (mut number, most) = (0, usize::from(behaviour.entries).min(32));
         for round in 0..if cfg!(miri) { 5 } else { 500 } {
             let sent: Vec<_> = (0..1 + round % most).map(|i| frame(number + i, 60 + i)).collect();
@@ -176,14 +181,35 @@ fn bursts_of_any_size_come_back_through_every_wrap() {
 }
 
 #[test]
+fn packed_rings_use_event_indices_only_where_asked_to() {
+    for (packed_events, features) in [(false, Features::empty()), (true, Features::EVENT_IDX)] {
+        let rig =
+            Rig::started(packed(Behaviour::default()), &Options { packed_events, ..Options::default() });
+        assert_eq!(rig.net.features() & Features::EVENT_IDX, features);
+        assert!(rig.net.features().contains(Features::RING_PACKED));
+    }
+}
+
+#[test]
+fn packed_rings_without_event_indices_carry_frames() {
+    let behaviour = Behaviour { entries: 16, works_on_kick: true, ..packed(Behaviour::default()) };
+    let mut rig = Rig::started(behaviour, &Options::default());
+    for number in 0..1000 {
+        assert!(rig.device.model().deliver(&frame(number, 64)));
+        assert_eq!(rig.forward(), Ok(1));
+        assert_eq!(rig.device.model().next_sent(), Some(inverted(&frame(number, 64))));
+    }
+}
+
+#[test]
 fn without_an_interrupt_nobody_can_wait() {
-    let mut rig = Rig::started(Behaviour::default(), &Options::default());
+    let mut rig = Rig::started(Behaviour::default(), &options());
     assert_eq!(rig.rx.wait(0), Err(Error::Host(weir_hal::Error::Unsupported)));
 }
 
 #[test]
 fn frames_are_lost_when_no_buffer_is_left_and_flow_again_afterwards() {
-    let mut rig = Rig::started(Behaviour { entries: 8, ..Behaviour::default() }, &Options::default());
+    let mut rig = Rig::started(Behaviour { entries: 8, ..Behaviour::default() }, &options());
     let mut kept = Vec::new();
     while let Some(buf) = rig.pool.take() {
         kept.push(buf);
@@ -205,7 +231,7 @@ fn frames_are_lost_when_no_buffer_is_left_and_flow_again_afterwards() {
 
 #[test]
 fn a_restart_brings_every_buffer_back() {
-    let mut rig = Rig::started(Behaviour::default(), &Options::default());
+    let mut rig = Rig::started(Behaviour::default(), &options());
     for number in 0..20 {
         assert!(rig.device.model().deliver(&frame(number, 64)));
     }
@@ -218,7 +244,7 @@ fn a_restart_brings_every_buffer_back() {
 
 #[test]
 fn mac_link_and_features_are_read() {
-    let mut rig = Rig::started(Behaviour::default(), &Options::default());
+    let mut rig = Rig::started(Behaviour::default(), &options());
     assert_eq!(rig.net.read_mac(), Ok(Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])));
     assert_eq!(rig.net.read_link_up(), Ok(true));
     rig.device.model().set_link(false);
@@ -232,7 +258,7 @@ fn mac_link_and_features_are_read() {
             | Features::ACCESS_PLATFORM
     );
     let bare = Behaviour { features: feature::NEEDED, ..Behaviour::default() };
-    rig = Rig::started(bare, &Options::default());
+    rig = Rig::started(bare, &options());
     assert_eq!((rig.net.read_mac(), rig.net.read_link_up()), (Ok(None), Ok(true)));
 }
 
@@ -245,7 +271,7 @@ proptest! {
         steps in proptest::collection::vec(0u8..3, 0..if cfg!(miri) { 40 } else { 600 }),
         behaviour in proptest::sample::select(behaviours()),
     ) {
-        let mut rig = Rig::started(behaviour, &Options::default());
+        let mut rig = Rig::started(behaviour, &options());
         let mut model = std::collections::VecDeque::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {

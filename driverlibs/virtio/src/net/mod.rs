@@ -41,18 +41,22 @@ pub struct Options {
     /// Most descriptors per queue; the device may have fewer. A power of two.
     pub entries: u16,
     /// Features to use where the device has them; the required ones are always used. With `MRG_RXBUF`, which is not
-    /// usual, long frames arrive in several buffers.
+    /// usual, long frames arrive in several buffers, and `GUEST_CSUM` is not used.
     pub features: Features,
     /// Bind the receive queues' interrupts, for [`RxQueue::wait`], and the configuration's. Without, the device raises
     /// none.
     pub interrupt: bool,
     /// Most pairs of queues, for [`Net::open_pairs`]; the device may have fewer.
     pub pairs: u16,
+    /// Use `EVENT_IDX` with packed rings, too. QEMU's device, 11.1 at least, says when it wants a kick and then goes on
+    /// without renewing that, after a frame that its back end took late; the kick it waits for never comes. Without,
+    /// it says "always" or "never", which costs no kick more where it is busy.
+    pub packed_events: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, features: Features::USUAL, interrupt: false, pairs: 1 }
+        Options { entries: 256, features: Features::USUAL, interrupt: false, pairs: 1, packed_events: false }
     }
 }
 
@@ -129,10 +133,7 @@ impl<T: Transport> Net<T> {
         options: &Options,
     ) -> Result<OpenedPairs<T>, Error> {
         transport.reset(clock)?;
-        // With `MQ` the control queue is somewhere else, so it is agreed on only where it is used.
-        let several = Features::MQ | Features::RSS;
-        let wanted = if options.pairs > 1 { options.features } else { options.features - several };
-        let agreed = negotiate(&transport, wanted)?;
+        let agreed = negotiate(&transport, wanted(options, transport.read_features()))?;
         let most = config::pairs_max(&transport, agreed)?;
         let pairs = options.pairs.clamp(1, most);
         let make = |pair| make_pair(&transport, window, agreed, options, pair);
@@ -243,6 +244,23 @@ impl<T: Transport> Net<T> {
         }
         Ok(())
     }
+}
+
+/// The features to ask for: of those that exclude each other, one.
+fn wanted(options: &Options, offered: Features) -> Features {
+    let mut wanted = options.features;
+    if (offered & wanted).contains(Features::RING_PACKED) && !options.packed_events {
+        wanted -= Features::EVENT_IDX;
+    }
+    if options.pairs <= 1 {
+        // With `MQ` the control queue is somewhere else, so it is agreed on only where it is used.
+        wanted -= Features::MQ | Features::RSS;
+    }
+    if wanted.contains(Features::MRG_RXBUF) {
+        // The checksum of a frame in several buffers could not be filled in: the first may be with the program.
+        wanted -= Features::GUEST_CSUM;
+    }
+    wanted
 }
 
 /// Makes the queues of a pair: numbers 2 × pair and the one after (§5.1.2 "Virtqueues").

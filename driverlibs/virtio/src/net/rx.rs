@@ -45,8 +45,7 @@ impl Mode {
             let header = Header::from_bytes(bytes);
             if self.merges {
                 self.left = header.buffers()? - 1;
-            }
-            if self.left == 0 && self.tells_checksum {
+            } else {
                 header.finish(buf)?;
             }
         }
