@@ -1,4 +1,5 @@
 //! Time.
+#![expect(unsafe_code, reason = "the time-stamp counter is read by an intrinsic that is unsafe to call")]
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use weir_hal::Clock;
@@ -14,6 +15,14 @@ impl Clock for MonotonicClock {
         let part = |value: i64| u64::try_from(value).unwrap_or(0);
         part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
     }
+}
+
+/// The CPU's time-stamp counter, for measuring what takes less than a clock's reading: about 20 cycles.
+#[must_use]
+#[inline]
+pub fn cycles() -> u64 {
+    // SAFETY: RDTSC reads a counter and touches no memory. Linux leaves it enabled for programs.
+    unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// How long it is until `deadline_ns`; `None` where there is no deadline.

@@ -38,7 +38,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Options {
     /// Queues the device has: two per pair for a network device.
     pub queues: u16,
-    /// Queues that the back end counts as one where it is asked how many it has: network devices count pairs.
+    /// Queues that the back end counts as one where it is asked how many it has, and that share an interrupt vector:
+    /// two for a network device, which counts pairs.
     pub queues_per_unit: u16,
     /// Features that are not offered to the driver, whatever the back end says.
     pub without: Features,
@@ -69,10 +70,9 @@ enum Place {
     Accept(UnixListener),
 }
 
-/// A queue's event files, and whether the back end has it.
+/// A queue's doorbell, and whether the back end has it.
 struct Queue {
     kick: Event,
-    call: Event,
     is_given: Cell<bool>,
 }
 
@@ -83,6 +83,8 @@ pub struct VhostUser {
     options: Options,
     link: Arc<Link>,
     queues: Vec<Queue>,
+    /// By interrupt vector.
+    calls: Vec<Event>,
     /// The back end has no status register in this version of the protocol: kept here.
     status: Cell<Status>,
     has_accepted: Cell<bool>,
@@ -109,13 +111,15 @@ impl VhostUser {
     }
 
     fn new(place: Place, window: &Window, options: Options) -> Result<VhostUser, Error> {
-        let queue = |_| Ok(Queue { kick: event()?, call: event()?, is_given: Cell::new(false) });
+        let queue = |_| Ok(Queue { kick: event()?, is_given: Cell::new(false) });
+        let vectors = options.queues / options.queues_per_unit.max(1);
         let device = VhostUser {
             place,
             window: window.clone(),
             options,
             link: Arc::default(),
             queues: (0..options.queues).map(queue).collect::<Result<_, Error>>()?,
+            calls: (0..vectors).map(|_| event()).collect::<Result<_, _>>()?,
             status: Cell::new(Status::RESET),
             has_accepted: Cell::new(false),
             is_packed: Cell::new(false),
@@ -200,7 +204,7 @@ impl VhostUser {
         index: u16,
         entries: u16,
         at: QueueAddresses,
-        has_call: bool,
+        call: Option<&Event>,
     ) -> Result<(), Error> {
         let queue = &self.queues[usize::from(index)];
         let index = u32::from(index);
@@ -213,11 +217,8 @@ impl VhostUser {
         connection.tell(Request::SetVringBase, &state(base), None)?;
         connection.tell(Request::SetVringAddr, &address, None)?;
         let word = u64::from(index);
-        if has_call {
-            connection.tell(Request::SetVringCall, &word, Some(queue.call.as_fd()))?;
-        } else {
-            connection.tell(Request::SetVringCall, &(word | NO_EVENT), None)?;
-        }
+        let calls = if call.is_some() { word } else { word | NO_EVENT };
+        connection.tell(Request::SetVringCall, &calls, call.map(|event| event.as_fd()))?;
         connection.tell(Request::SetVringKick, &word, Some(queue.kick.as_fd()))
     }
 
@@ -253,8 +254,8 @@ impl Transport for VhostUser {
 
     fn read_features(&self) -> Features {
         let Some(connection) = self.link.connection() else { return Features::all() };
-        // Bits 5 and 16 of a network device, MAC address and link, are fields of the configuration.
-        let fields = Features::NET_MAC | Features::NET_STATUS;
+        // Bits 3, 5 and 16 of a network device, MTU, MAC address and link, are fields of the configuration.
+        let fields = Features::from_bits_truncate(1 << 3 | 1 << 5 | 1 << 16);
         let unreadable = if connection.has(protocol::CONFIG) { Features::empty() } else { fields };
         let offered = Features::from_bits_truncate(connection.features & !HAS_PROTOCOL_FEATURES);
         offered - Features::ACCESS_PLATFORM - self.options.without - unreadable
@@ -273,9 +274,10 @@ impl Transport for VhostUser {
         Ok(Kick { event: self.queue(index)?.kick.clone() })
     }
 
-    /// Vectors are queue numbers: each queue has an event file.
+    /// There is a vector per pair of queues of a network device, else one per queue; none for the configuration.
     fn interrupt(&self, vector: u16) -> Result<Call, VirtioError> {
-        Ok(Call::new(self.queue(vector)?.call.clone(), self.link.clone()))
+        let call = self.calls.get(usize::from(vector)).ok_or(HostError::OutOfRange)?;
+        Ok(Call::new(call.clone(), self.link.clone()))
     }
 
     fn enable_queue(
@@ -286,10 +288,10 @@ impl Transport for VhostUser {
         vector: Option<u16>,
     ) -> Result<(), VirtioError> {
         self.queue(index)?;
-        if vector.is_some_and(|vector| vector != index) {
-            return Err(VirtioError::NoVector { index });
-        }
-        Ok(self.with(|connection| self.give(connection, index, entries, addresses, vector.is_some()))?)
+        let call =
+            vector.map(|vector| self.calls.get(usize::from(vector)).ok_or(VirtioError::NoVector { index }));
+        let call = call.transpose()?;
+        Ok(self.with(|connection| self.give(connection, index, entries, addresses, call))?)
     }
 
     fn run(&self) -> Result<(), VirtioError> {

@@ -5,10 +5,11 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`percentiles`].
+//! its own table) · [`native`] (against DPDK, without a machine) · [`percentiles`].
 
 pub mod control;
 mod figures;
+mod native;
 pub mod percentiles;
 
 use std::fs::File;
@@ -68,8 +69,10 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
-    if let Table::Control = options.table {
-        return control::run(&options.machine, options.quick, json);
+    match options.table {
+        Table::Basics => {}
+        Table::Control => return control::run(&options.machine, options.quick, json),
+        Table::Native => return native::run(options.quick, json),
     }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };

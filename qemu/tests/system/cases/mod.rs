@@ -12,6 +12,7 @@ mod hotplug;
 mod lifecycle;
 mod measure;
 mod modes;
+mod native;
 mod restart;
 mod runner;
 mod selftest;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         command::CASES,
         measure::CASES,
         control::CASES,
+        native::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
