@@ -18,7 +18,6 @@ use weir_kernel::refs::Ref;
 
 use crate::arch::{apic, time};
 use crate::cpus;
-use crate::mm::vmap;
 use crate::object::device;
 use crate::object::event::Event;
 use crate::pci::{self, pci};
@@ -40,18 +39,8 @@ pub(crate) fn find() -> usize {
         inventory.functions().iter().filter_map(|port| Slot::of(port, &pci().ecam)).collect()
     };
     let spare = slots.len() * DEVICE_FUNCTIONS;
-    match (pci().reserve(spare), pci().ecam.first_page()) {
-        (Ok(()), Some(page)) if !slots.is_empty() => {
-            vmap::make_windows(page);
-            *SLOTS.lock() = slots;
-            spare
-        }
-        (Err(error), _) => {
-            log::error!("hot-plug: {error}; slots are not driven");
-            0
-        }
-        _ => 0,
-    }
+    *SLOTS.lock() = slots;
+    spare
 }
 
 /// Takes the slots over, once their ports are devices. A slot whose port cannot tell is left alone.
@@ -111,7 +100,8 @@ fn changes() -> u64 {
     SLOTS.lock().iter().map(Slot::changes).sum()
 }
 
-fn tell() {
+/// Tells the supervisor that something came or went.
+pub(crate) fn tell() {
     let watcher = WATCHER.lock().clone();
     if let Some(event) = watcher {
         // A watcher that is gone needs no telling.

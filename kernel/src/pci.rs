@@ -78,7 +78,7 @@ impl ConfigSpace for Ecam {
 /// The machine's PCI.
 pub(crate) struct Pci {
     pub(crate) ecam: Ecam,
-    /// Changed by hot-plug only.
+    /// Changed by hot-plug, and where virtual functions come and go.
     inventory: RwLock<Inventory, ServeShootdowns>,
     /// Physical ranges that no device may claim: memory, and registers that are the kernel's.
     pub(crate) reserved: Vec<Range<PhysAddr>>,
@@ -90,14 +90,29 @@ impl Pci {
         self.inventory.read()
     }
 
-    /// Makes room for functions that come later; at boot.
-    pub(crate) fn reserve(&self, functions: usize) -> Result<(), PciError> {
-        self.inventory.write().reserve(functions)
-    }
-
     /// Lists what came behind `port`: see [`Inventory::plug`].
     pub(crate) fn plug(&self, port: PciAddress) -> Result<usize, PciError> {
         self.inventory.write().plug(&self.ecam, port, &self.reserved)
+    }
+
+    /// Switches virtual functions on: see [`Inventory::begin_virtual`].
+    pub(crate) fn begin_virtual(&self, physical: PciAddress, count: u16) -> Result<(), PciError> {
+        self.inventory.write().begin_virtual(&self.ecam, physical, count, &self.reserved)
+    }
+
+    /// Looks at virtual functions once they may be asked: see [`Inventory::end_virtual`].
+    pub(crate) fn end_virtual(&self, physical: PciAddress) {
+        self.inventory.write().end_virtual(&self.ecam, physical);
+    }
+
+    /// Virtual function `number`.
+    pub(crate) fn virtual_function(&self, physical: PciAddress, number: usize) -> Option<Function> {
+        self.inventory().virtual_of(physical).nth(number).copied()
+    }
+
+    /// Switches virtual functions off and strikes them off.
+    pub(crate) fn remove_virtual(&self, physical: PciAddress) {
+        self.inventory.write().remove_virtual(&self.ecam, physical);
     }
 
     /// Strikes off what is behind `port`.
@@ -134,6 +149,27 @@ pub(crate) fn set_up(tables: &Tables, mut reserved: Vec<Range<PhysAddr>>) {
     };
     log::info!("PCI: {} functions", inventory.functions().len());
     PCI.call_once(|| Pci { ecam, inventory: RwLock::new(inventory), reserved });
+}
+
+/// Makes room for functions that come later: `slots` into slots, and the virtual functions of those that are there.
+/// Says how many; they cost no memory then.
+pub(crate) fn reserve(slots: usize) -> usize {
+    let virtual_functions =
+        |function: &Function| function.capabilities.sriov.map_or(0, |sriov| sriov.functions);
+    let virtuals: usize =
+        pci().inventory().functions().iter().map(|it| usize::from(virtual_functions(it))).sum();
+    let spare = slots + virtuals;
+    match (pci().inventory.write().reserve(spare), pci().ecam.first_page()) {
+        (Ok(()), Some(page)) if spare > 0 => {
+            vmap::make_windows(page);
+            spare
+        }
+        (Err(error), _) => {
+            log::error!("PCI: {error}; no function can come later");
+            0
+        }
+        _ => 0,
+    }
 }
 
 /// The number the rest of the system calls a function by.

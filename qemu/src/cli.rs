@@ -155,6 +155,8 @@ pub enum Table {
     Basics,
     /// Mapping, granting, revoking, interrupts and faults: instructions and time
     Control,
+    /// Receiving a frame and sending it back: instructions and kernel entries, counted from outside
+    Packets,
     /// The virtio driver against DPDK's, natively over vhost-user: packets per second
     Native,
 }
@@ -165,8 +167,9 @@ pub struct MeasureOptions {
     /// What to measure
     #[arg(default_value = "basics", value_name = "TABLE")]
     pub table: Table,
-    /// Machine to measure `control` on, a file of qemu/machines; several may be given
-    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
+    /// Machine to measure `control` or `packets` on, a file of qemu/machines; several may be given [default: q35-vtd,
+    /// for packets one machine for each network device]
+    #[arg(long, value_name = "NAME")]
     pub machine: Vec<String>,
     /// Write the figures as JSON, too
     #[arg(long, value_name = "FILE")]

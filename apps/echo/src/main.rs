@@ -146,11 +146,14 @@ fn serve_any(
     type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
     type E1000e = weir_e1000e::Net<Function>;
     type Igb = weir_igb::Net<Function>;
+    type IgbVf = weir_igb_vf::Net<Function>;
     let info = function.info();
     if E1000e::is_for(&info) {
         serve::<E1000e>(function, words, stats, is_alone)
     } else if Igb::is_for(&info) {
         serve::<Igb>(function, words, stats, is_alone)
+    } else if IgbVf::is_for(&info) {
+        serve::<IgbVf>(function, words, stats, is_alone)
     } else {
         serve::<Virtio>(function, words, stats, is_alone)
     }

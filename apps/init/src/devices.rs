@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use weir_abi::device::{DeviceInfo, PciAddress};
+use weir_abi::info::SystemInfo;
 use weir_abi::manifest::DeviceGrant;
 use weir_abi::{Error, Handle};
 use weir_init_logic::select::{Selection, at_place, position};
@@ -21,6 +22,12 @@ pub(crate) struct HandOver {
     pub(crate) to: u32,
 }
 
+/// How often functions came or went.
+fn changes(system: System) -> u64 {
+    // The record exists in every kernel of this interface version.
+    system.info(0).map_or(0, |info: SystemInfo| info.device_changes)
+}
+
 fn is_resetting(info: &DeviceInfo) -> bool {
     info.flags & DeviceInfo::IS_RESETTING != 0
 }
@@ -30,6 +37,8 @@ pub(crate) struct Devices {
     devices: Vec<Device>,
     /// The kernel's indices of functions, those that left included.
     indices: u64,
+    /// Comings and goings, when looked at last.
+    changes: u64,
     /// The manifest's `unsafe_no_iommu`.
     accept_unconfined: bool,
 }
@@ -38,13 +47,24 @@ impl Devices {
     /// Opens them all; `wake` hears what happens to them. Where the kernel refuses, the console still comes up, and
     /// says so.
     pub(crate) fn open(system: System, accept_unconfined: bool, wake: &Event) -> Devices {
-        let mut devices = Devices { devices: Vec::new(), indices: 0, accept_unconfined };
+        let mut devices = Devices { devices: Vec::new(), indices: 0, changes: 0, accept_unconfined };
         devices.open_again(system, wake);
         devices
     }
 
+    /// Opens them anew if some came or went; says whether.
+    pub(crate) fn look(&mut self, system: System, wake: &Event) -> bool {
+        let has_changed = changes(system) != self.changes;
+        if has_changed {
+            self.open_again(system, wake);
+        }
+        has_changed
+    }
+
     /// Opens those that are there now.
-    pub(crate) fn open_again(&mut self, system: System, wake: &Event) {
+    fn open_again(&mut self, system: System, wake: &Event) {
+        // Before the functions: what comes meanwhile is a change.
+        self.changes = changes(system);
         self.devices.clear();
         let watched = |device: Device| device.watch(wake).map(|()| device);
         for index in 0.. {

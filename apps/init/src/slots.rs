@@ -20,19 +20,16 @@ impl Slots {
         Slots { infos: (0..).map_while(|index| system.info(index).ok()).collect() }
     }
 
-    /// Looks again; says whether something changed.
-    pub(crate) fn look(&mut self, system: System) -> bool {
-        let mut has_changed = false;
+    /// Looks again, and tells what changed.
+    pub(crate) fn look(&mut self, system: System) {
         for (index, seen) in (0..).zip(&mut self.infos) {
             // A slot that was there once can always be asked about.
             let now: SlotInfo = system.info(index).unwrap_or(*seen);
             if now.changes != seen.changes {
-                has_changed = true;
                 tell(&now);
             }
             *seen = now;
         }
-        has_changed
     }
 
     /// How they are.

@@ -58,7 +58,6 @@ impl Supervisor {
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
-            // Before the functions: what comes meanwhile is a change.
             slots: Slots::find(system),
             devices: Devices::open(system, manifest.unsafe_no_iommu, &wake),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
@@ -93,8 +92,8 @@ impl Supervisor {
 
     /// Does everything that there is to do now.
     fn look_around(&mut self) {
-        if self.slots.look(self.system) {
-            self.devices.open_again(self.system, &self.wake);
+        self.slots.look(self.system);
+        if self.devices.look(self.system, &self.wake) {
             self.apps.iter_mut().for_each(App::try_again);
         }
         self.apps.iter_mut().for_each(|app| app.reap(false));

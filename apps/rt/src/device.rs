@@ -5,7 +5,7 @@
 use weir_abi::call::{
     ASSIGN_ANNOUNCE, ASSIGN_UNCONFINED, DEVICE_ACCEPT, DEVICE_ASSIGN, DEVICE_BUS_MASTER_OFF,
     DEVICE_BUS_MASTER_ON, DEVICE_CONFIG_READ, DEVICE_CONTROL, DEVICE_INFO, DEVICE_MAP_BAR, DEVICE_OPEN,
-    DEVICE_POLICY, DEVICE_PREPARE, DEVICE_RESET, DEVICE_REVOKE, DEVICE_WATCH,
+    DEVICE_POLICY, DEVICE_PREPARE, DEVICE_RESET, DEVICE_REVOKE, DEVICE_SRIOV, DEVICE_WATCH,
 };
 use weir_abi::device::{DeviceInfo, DevicePolicy};
 use weir_abi::{Error, Handle};
@@ -176,6 +176,17 @@ impl Device {
     pub fn control(&self, operation: Control) -> Result<(), Error> {
         self.begin(operation)?;
         if operation == Control::Reset { self.await_reset() } else { Ok(()) }
+    }
+
+    /// Gives it `count` virtual functions, or with 0 takes them away: `device_sriov`. They come 100 ms later, to be
+    /// granted by the supervisor.
+    ///
+    /// # Errors
+    /// `Unsupported` (it can have none), `BadArgument` (so many), `Busy` (there are some, or went less than a second ago),
+    /// `NotIsolated`, `NoMemory`, `Gone`.
+    pub fn set_virtual_functions(&self, count: u16) -> Result<(), Error> {
+        // SAFETY: functions that nobody owns use no memory of anybody, and come to no registers that are mapped.
+        unsafe { call(DEVICE_SRIOV, [self.0.raw(), count.into(), 0, 0, 0, 0]) }.map(drop)
     }
 
     /// Sleeps until a reset that is under way has ended.

@@ -184,7 +184,7 @@ impl System {
         unsafe { call(CONSOLE_WATCH, [Handle::SYSTEM.0, event.handle().0, 0, 0, 0, 0]) }.map(drop)
     }
 
-    /// Signals `event` when the state of a hot-plug slot changes: `pci_watch`.
+    /// Signals `event` when the state of a hot-plug slot changes, or virtual functions come or go: `pci_watch`.
     ///
     /// # Errors
     /// Those every call can give.

@@ -1,5 +1,7 @@
 //! What the 82574L needs of its own, step by step of "Software Initialization" (82574 §4.6).
 
+use core::ops::Range;
+
 use weir_gigabit::chip::{SignalRegisters, vector};
 use weir_gigabit::regs::{IMC, TCTL, TIPG, Tctl, queue};
 use weir_gigabit::{Chip, Error, Registers, Violation};
@@ -20,12 +22,20 @@ pub struct I82574;
 
 impl Chip for I82574 {
     const DEVICE: u16 = 0x10d3;
-    const RX: u64 = RX;
-    const TX: u64 = TX;
     const ADDRESSES: u64 = 16;
-    const RX_SIGNAL: SignalRegisters =
-        SignalRegisters { clear: ICR, unmask: IMS, mask: IMC, bit: CAUSE_RXQ0 };
     const REPORT: u64 = desc::REPORT;
+
+    fn rx(_queue: u16) -> u64 {
+        RX
+    }
+
+    fn tx(_queue: u16) -> u64 {
+        TX
+    }
+
+    fn rx_signal(_vector: u16) -> SignalRegisters {
+        SignalRegisters { clear: ICR, unmask: IMS, mask: IMC, bit: CAUSE_RXQ0 }
+    }
 
     #[inline]
     fn arrived(word: u64) -> Result<Option<u16>, Violation> {
@@ -47,14 +57,14 @@ impl Chip for I82574 {
         regs.write(ICR, u32::MAX)
     }
 
-    fn enable_rx<M: Mmio>(regs: &Registers<M>, _clock: &impl Clock) -> Result<(), Error> {
+    fn enable_rx<M: Mmio>(regs: &Registers<M>, _queue: u16, _clock: &impl Clock) -> Result<(), Error> {
         regs.write(RFCTL, 0u32)?;
         regs.write(RDTR, 0u32)?;
         regs.write(RADV, 0u32)?;
         regs.write(RX + queue::CONTROL, QueueControl::new().with_write_back(1).with_counts_descriptors(true))
     }
 
-    fn enable_tx<M: Mmio>(regs: &Registers<M>, _clock: &impl Clock) -> Result<(), Error> {
+    fn enable_tx<M: Mmio>(regs: &Registers<M>, _queue: u16, _clock: &impl Clock) -> Result<(), Error> {
         let control = QueueControl::new().with_must_be_one(true).with_counts_descriptors(true);
         regs.write(TX + queue::CONTROL, control)?;
         regs.write(TARC0, regs.read::<u32>(TARC0)? | TARC_ENABLED)?;
@@ -63,10 +73,8 @@ impl Chip for I82574 {
         regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x3f))
     }
 
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
-        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
-        let ivar = ivar.with_tx0(vector::TX).with_is_tx0_valid(true);
-        regs.write(IVAR, ivar.with_other(vector::OTHER).with_is_other_valid(true))?;
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, _queues: Range<u16>) -> Result<(), Error> {
+        regs.write(IVAR, Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true))?;
         regs.write(EIAC, 0u32)?;
         (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))
     }

@@ -1,5 +1,7 @@
 //! What a controller has of its own.
 
+use core::ops::Range;
+
 use weir_hal::{Clock, Mmio};
 
 use crate::{Error, Registers, Violation};
@@ -8,16 +10,24 @@ use crate::{Error, Registers, Violation};
 pub trait Chip: Send + 'static {
     /// PCI device id; the vendor is Intel.
     const DEVICE: u16;
-    /// Offset of receive queue 0's registers; their layout is [`crate::regs::queue`].
-    const RX: u64;
-    /// Offset of transmit queue 0's registers.
-    const TX: u64;
     /// Receive addresses that the MAC compares (`RAL`, `RAH`).
     const ADDRESSES: u64;
-    /// How the receive queue's interrupt is asked for.
-    const RX_SIGNAL: SignalRegisters;
+    /// Queues in each direction that frames are spread over, at most.
+    const QUEUES: u16 = 1;
+    /// The queue that stays the physical function's where it shares the device with virtual ones; `None` where it
+    /// cannot.
+    const SHARED_QUEUE: Option<u16> = None;
     /// Second word of a transmit descriptor: the bit that asks the device to report.
     const REPORT: u64;
+
+    /// Offset of receive queue `queue`'s registers; their layout is [`crate::regs::queue`].
+    fn rx(queue: u16) -> u64;
+
+    /// Offset of transmit queue `queue`'s registers.
+    fn tx(queue: u16) -> u64;
+
+    /// How an interrupt of a receive queue is asked for that has MSI-X table entry `vector`.
+    fn rx_signal(vector: u16) -> SignalRegisters;
 
     /// Reads the second word of a receive descriptor that the device has: `None` while no frame arrived, else the
     /// frame's length, not yet checked.
@@ -46,33 +56,48 @@ pub trait Chip: Send + 'static {
         Ok(())
     }
 
+    /// Divides the device between the physical function and virtual ones, none of which has anything yet.
+    ///
+    /// # Errors
+    /// `Gone`; `Unsupported` where it cannot.
+    fn share<M: Mmio>(_regs: &Registers<M>) -> Result<(), Error> {
+        Err(Error::Host(weir_hal::Error::Unsupported))
+    }
+
+    /// Spreads frames over queues 0 to `queues` - 1, by a hash of their addresses and ports that is the same in both
+    /// directions: a flow stays in a queue.
+    ///
+    /// # Errors
+    /// `Gone`; `Unsupported` where it cannot.
+    fn spread<M: Mmio>(_regs: &Registers<M>, _queues: u16) -> Result<(), Error> {
+        Err(Error::Host(weir_hal::Error::Unsupported))
+    }
+
     /// Sets up the receive queue, except base, length, head and tail. Returns when the queue takes descriptors.
     ///
     /// # Errors
     /// `Gone`, `TimedOut`.
-    fn enable_rx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error>;
+    fn enable_rx<M: Mmio>(regs: &Registers<M>, queue: u16, clock: &impl Clock) -> Result<(), Error>;
 
     /// Sets up the transmit queue, except base, length, head and tail, and the transmitter.
     ///
     /// # Errors
     /// `Gone`, `TimedOut`.
-    fn enable_tx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error>;
+    fn enable_tx<M: Mmio>(regs: &Registers<M>, queue: u16, clock: &impl Clock) -> Result<(), Error>;
 
-    /// Says which cause sends which message: [`vector`]. No throttling. All stay masked.
+    /// Says which cause sends which message: the receive queues, in their order, table entries from [`vector::RX`] on. No
+    /// throttling. All stay masked.
     ///
     /// # Errors
     /// `Gone`.
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error>;
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, queues: Range<u16>) -> Result<(), Error>;
 }
 
-/// MSI-X table entries.
+/// MSI-X table entries. Transmit queues have none, because sent buffers are collected when room is needed; nor has the
+/// link, whose state is a register.
 pub mod vector {
-    /// Receive queue 0.
+    /// The first receive queue; the others follow.
     pub const RX: u16 = 0;
-    /// Transmit queue 0; never unmasked, because sent buffers are collected when room is needed.
-    pub const TX: u16 = 1;
-    /// Everything else, such as the link; never unmasked, because the link's state is a register.
-    pub const OTHER: u16 = 2;
 }
 
 /// The registers of a cause that can be masked.

@@ -6,7 +6,7 @@
 //! things that the driver reads: the second word of a receive descriptor (read once, checked) and one "done" bit of
 //! a transmit descriptor. Positions and buffers are the driver's own record; head registers are never read.
 //!
-//! One queue each way, frames without offloads, up to [`FRAME_MAX_BYTES`]. A controller adds a [`Chip`]: where its
+//! One queue each way, or several where the controller spreads frames over them; frames without offloads, up to [`FRAME_MAX_BYTES`]. A controller adds a [`Chip`]: where its
 //! queue and interrupt registers are, what its descriptors look like, what it alone needs at the start.
 //! Reading order: [`chip`] · [`regs`] · `ring`, [`rx`], [`tx`] · [`net`] · [`statistics`].
 //!
@@ -14,6 +14,8 @@
 //! Gigabit Ethernet Controller Datasheet, revision 2.61.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 pub mod chip;
 mod error;
@@ -27,7 +29,7 @@ pub mod tx;
 
 pub use chip::Chip;
 pub use error::{Error, Violation};
-pub use net::{Filter, Net, Options};
+pub use net::{Filter, InUse, Lane, Net, Options};
 pub use regs::Registers;
 pub use rx::RxQueue;
 pub use statistics::Statistics;

@@ -1,15 +1,17 @@
 //! The network device: everything that is not on the data path.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Error as HostError, wait_until};
 use weir_nic::{Nic, Opened};
 use weir_pool::Pool;
 
+use crate::chip::vector;
 use crate::regs::{
-    AddressHigh, BAR, BAR_BYTES, CTRL, CTRL_EXT, Ctrl, EECD, Eecd, FLOW_CONTROL, MRQC, MTA, MTA_REGISTERS,
-    RAH, RAL, RCTL, RXCSUM, Rctl, STATUS, Status, TCTL, Tctl,
+    AddressHigh, BAR_BYTES, CTRL, CTRL_EXT, Ctrl, EECD, Eecd, FLOW_CONTROL, MRQC, MTA, MTA_REGISTERS, RAH,
+    RAL, RCTL, RXCSUM, Rctl, STATUS, Status, TCTL, Tctl,
 };
-use crate::ring::DescRing;
-use crate::signal::Signal;
 use crate::{Chip, Error, Registers, RxQueue, Statistics, TxQueue};
 
 const INTEL: u16 = 0x8086;
@@ -45,12 +47,32 @@ pub struct Options {
     pub filter: Filter,
     /// Bind the receive queue's interrupt, for waiting. Without, the device raises none.
     pub interrupt: bool,
+    /// The device will have virtual functions: see [`Chip::share`].
+    pub is_shared: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, filter: Filter::Station, interrupt: false }
+        Options { entries: 256, filter: Filter::Station, interrupt: false, is_shared: false }
     }
+}
+
+/// A queue each way.
+pub struct Lane<D: Device, C: Chip> {
+    /// For receiving.
+    pub rx: RxQueue<D, C>,
+    /// For sending.
+    pub tx: TxQueue<D, C>,
+}
+
+/// A lane and the pool that it is used with.
+pub struct InUse<'a, D: Device, C: Chip> {
+    /// For receiving.
+    pub rx: &'a mut RxQueue<D, C>,
+    /// For sending.
+    pub tx: &'a mut TxQueue<D, C>,
+    /// All its buffers come from there.
+    pub pool: &'a mut Pool,
 }
 
 /// A network device: what is not on the data path.
@@ -58,6 +80,9 @@ pub struct Net<D: Device, C: Chip> {
     device: D,
     regs: Registers<D::Mmio>,
     filter: Filter,
+    is_shared: bool,
+    /// Its queues, in each direction.
+    queues: Range<u16>,
     statistics: Statistics,
     chip: core::marker::PhantomData<C>,
 }
@@ -73,19 +98,68 @@ impl<D: Device, C: Chip> Net<D, C> {
         clock: &impl Clock,
         options: &Options,
     ) -> Result<Opened<Self>, Error> {
+        let (net, mut lanes) = Self::open_lanes(device, window, clock, options, 1)?;
+        let Lane { rx, tx } = lanes.pop().ok_or(HostError::Unsupported)?;
+        Ok((net, rx, tx))
+    }
+
+    /// As [`Net::open`], with `count` queues each way that received frames are spread over ([`Chip::spread`]). Each lane may
+    /// go to a core of its own; to start the device again they come together.
+    ///
+    /// # Errors
+    /// As there; `Host(Unsupported)` for more than [`Chip::QUEUES`], none, or several on a device that is shared.
+    pub fn open_lanes(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        options: &Options,
+        count: u16,
+    ) -> Result<(Self, Vec<Lane<D, C>>), Error> {
         let info = device.info();
         if !Self::is_for(&info) {
             return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
         }
-        let regs = Registers::new(device.map_bar(BAR, 0, BAR_BYTES)?);
-        let rx_ring = DescRing::new(window, &regs, C::RX, options.entries)?;
-        let tx_ring = DescRing::new(window, &regs, C::TX, options.entries)?;
-        let signal = options.interrupt.then(|| Signal::new::<C>(&device, &regs)).transpose()?;
-        let (rx, tx) = (RxQueue::new(rx_ring, signal), TxQueue::new(tx_ring)?);
-        let (filter, statistics) = (options.filter, Statistics::default());
-        let net = Net { device, regs, filter, statistics, chip: core::marker::PhantomData };
+        let Options { entries, filter, interrupt, is_shared } = *options;
+        let first = if is_shared { C::SHARED_QUEUE.ok_or(HostError::Unsupported)? } else { 0 };
+        if count == 0 || count > if is_shared { 1 } else { C::QUEUES } {
+            return Err(HostError::Unsupported.into());
+        }
+        let regs = Registers::map(&device, BAR_BYTES)?;
+        let lane = |number| {
+            let (queue, vector) = (first + number, interrupt.then_some(vector::RX + number));
+            let rx = RxQueue::new(&device, &regs, window, queue, entries, vector)?;
+            Ok::<_, Error>(Lane { rx, tx: TxQueue::new(&regs, window, queue, entries)? })
+        };
+        let lanes = (0..count).map(lane).collect::<Result<Vec<_>, Error>>()?;
+        let (queues, statistics) = (first..first + count, Statistics::default());
+        let net =
+            Net { device, regs, filter, is_shared, queues, statistics, chip: core::marker::PhantomData };
         net.reset(clock)?;
-        Ok((net, rx, tx))
+        Ok((net, lanes))
+    }
+
+    /// Starts the device with all its lanes, or starts it again, as [`Nic::start`]; each lane with the pool that it was used
+    /// with before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_lanes(&mut self, lanes: &mut [InUse<'_, D, C>], clock: &impl Clock) -> Result<(), Error> {
+        self.reset(clock)?;
+        for InUse { rx, tx, pool } in lanes.iter_mut() {
+            rx.empty(pool);
+            tx.empty(pool);
+        }
+        self.configure(clock)?;
+        // "Initialization of Statistics": reading sets the registers to zero.
+        self.statistics.collect(&self.regs)?;
+        self.statistics = Statistics::default();
+        self.device.bus_master(true)?;
+        self.set_filters()?;
+        lanes.iter().try_for_each(|lane| lane.rx.announce(&self.regs, clock))?;
+        self.start_receiver()?;
+        lanes.iter().try_for_each(|lane| lane.tx.announce(&self.regs, clock))?;
+        C::route_interrupts(&self.regs, self.queues.clone())?;
+        lanes.iter_mut().try_for_each(|lane| lane.rx.refill(lane.pool))
     }
 
     /// Stops the device: resets it and takes back what the queues had.
@@ -100,8 +174,8 @@ impl<D: Device, C: Chip> Net<D, C> {
         clock: &impl Clock,
     ) -> Result<(), Error> {
         self.reset(clock)?;
-        rx.ring.empty(pool);
-        tx.ring.empty(pool);
+        rx.empty(pool);
+        tx.empty(pool);
         Ok(())
     }
 
@@ -142,8 +216,8 @@ impl<D: Device, C: Chip> Net<D, C> {
         C::start_link(&self.regs, clock)
     }
 
-    /// "Receive Initialization": filters, offloads off, the queue, then the receiver.
-    fn start_receiver(&self, rx: &RxQueue<D, C>, clock: &impl Clock) -> Result<(), Error> {
+    /// "Receive Initialization": filters, offloads off; before the queues.
+    fn set_filters(&self) -> Result<(), Error> {
         // Address 0 is the EEPROM's; the others may hold anything.
         for number in 1..C::ADDRESSES {
             self.regs.write(RAH + 8 * number, AddressHigh::new())?;
@@ -151,17 +225,30 @@ impl<D: Device, C: Chip> Net<D, C> {
         (0..MTA_REGISTERS).try_for_each(|number| self.regs.write(MTA + 4 * number, 0u32))?;
         self.regs.write(RXCSUM, 0u32)?;
         self.regs.write(MRQC, 0u32)?;
-        rx.ring.announce(&self.regs, C::RX)?;
-        C::enable_rx(&self.regs, clock)?;
+        if self.is_shared {
+            C::share(&self.regs)?;
+        }
+        if self.queues.len() > 1 {
+            C::spread(&self.regs, self.queues.end)?;
+        }
+        Ok(())
+    }
+
+    /// And after them, the receiver.
+    fn start_receiver(&self) -> Result<(), Error> {
         let rctl = Rctl::new().with_is_enabled(true).with_accepts_broadcast(true).with_strips_crc(true);
         let rctl = rctl.with_all_multicast(self.filter != Filter::Station);
         self.regs.write(RCTL, rctl.with_all_unicast(self.filter == Filter::Promiscuous))
     }
 
-    /// "Transmit Initialization": the queue, then the transmitter.
-    fn start_transmitter(&self, tx: &TxQueue<D, C>, clock: &impl Clock) -> Result<(), Error> {
-        tx.ring.announce(&self.regs, C::TX)?;
-        C::enable_tx(&self.regs, clock)
+    /// The registers, for what only one controller has.
+    pub fn registers(&self) -> &Registers<D::Mmio> {
+        &self.regs
+    }
+
+    /// The function that it is.
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     /// What the device counted since it was started.
@@ -201,16 +288,7 @@ impl<D: Device, C: Chip> Nic for Net<D, C> {
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
-        self.stop(rx, tx, pool, clock)?;
-        self.configure(clock)?;
-        // "Initialization of Statistics": reading sets the registers to zero.
-        self.statistics.collect(&self.regs)?;
-        self.statistics = Statistics::default();
-        self.device.bus_master(true)?;
-        self.start_receiver(rx, clock)?;
-        self.start_transmitter(tx, clock)?;
-        C::route_interrupts(&self.regs)?;
-        rx.refill(pool)
+        self.start_lanes(&mut [InUse { rx, tx, pool }], clock)
     }
 
     /// From receive address 0, where the device put it after its reset (82574 §10.2.5.21, 82576 §8.10.16 "Receive

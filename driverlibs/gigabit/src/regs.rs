@@ -4,7 +4,7 @@
 //! status register, which never reads so, is [`weir_hal::Error::Gone`].
 
 use bitfield_struct::bitfield;
-use weir_hal::{Clock, Error as HostError, Mmio, Register, wait_until};
+use weir_hal::{Clock, Device, Error as HostError, Mmio, Register, wait_until};
 
 use crate::Error;
 
@@ -31,15 +31,16 @@ pub const TCTL: u64 = 0x0400;
 /// Transmit inter-packet gap.
 pub const TIPG: u64 = 0x0410;
 /// Receive checksum control.
-pub(crate) const RXCSUM: u64 = 0x5000;
+pub const RXCSUM: u64 = 0x5000;
 /// Multicast table: 128 registers.
-pub(crate) const MTA: u64 = 0x5200;
+pub const MTA: u64 = 0x5200;
 pub(crate) const MTA_REGISTERS: u64 = 128;
 /// Receive address 0, low and high half; the others follow.
 pub(crate) const RAL: u64 = 0x5400;
-pub(crate) const RAH: u64 = 0x5404;
+/// Its high half.
+pub const RAH: u64 = 0x5404;
 /// Multiple receive queues.
-pub(crate) const MRQC: u64 = 0x5818;
+pub const MRQC: u64 = 0x5818;
 
 /// A queue's registers, from its first.
 pub mod queue {
@@ -192,8 +193,12 @@ const _: () = assert!(AddressHigh::IS_VALID_OFFSET == 31);
 pub struct Registers<M: Mmio>(M);
 
 impl<M: Mmio> Registers<M> {
-    pub(crate) fn new(mmio: M) -> Registers<M> {
-        Registers(mmio)
+    /// Maps the first `bytes` of a function's registers.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn map(device: &impl Device<Mmio = M>, bytes: u64) -> Result<Registers<M>, Error> {
+        Ok(Registers(device.map_bar(BAR, 0, bytes)?))
     }
 
     /// A register to keep, for the data path.
@@ -243,7 +248,7 @@ impl<M: Mmio> Registers<M> {
     }
 
     /// Whether the device answers nothing any more.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.0.register::<u32>(STATUS).map_or(true, |status| status.read() == u32::MAX)
     }
 }

@@ -3,26 +3,55 @@
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
-use weir_hal::{Device, Error as HostError, Interrupt, Iova};
+use weir_hal::{Clock, Device, DmaWindow, Error as HostError, Interrupt, Iova};
 use weir_pool::{Buf, Burst, HEADROOM_BYTES, Pool};
 
 use crate::ring::DescRing;
 use crate::signal::Signal;
-use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Violation};
+use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Registers, Violation};
 
 /// The receive queue. After a violation it gives the same violation until the device is started again.
 pub struct RxQueue<D: Device, C: Chip> {
-    pub(crate) ring: DescRing<D>,
-    pub(crate) signal: Option<Signal<D>>,
+    queue: u16,
+    ring: DescRing<D>,
+    signal: Option<Signal<D>>,
     /// Buffers that must be missing before the ring is filled up: a doorbell write for a few frames, not for each.
     refill_at: u16,
     chip: PhantomData<C>,
 }
 
 impl<D: Device, C: Chip> RxQueue<D, C> {
-    pub(crate) fn new(ring: DescRing<D>, signal: Option<Signal<D>>) -> RxQueue<D, C> {
+    /// Makes receive queue `queue` of `device`, with `entries` descriptors; the device does not know of it yet. Its
+    /// interrupt is bound where it is given an MSI-X table entry, `vector`.
+    ///
+    /// # Errors
+    /// `BadRing`, and the host's.
+    pub fn new(
+        device: &D,
+        regs: &Registers<D::Mmio>,
+        window: &impl DmaWindow,
+        queue: u16,
+        entries: u16,
+        vector: Option<u16>,
+    ) -> Result<RxQueue<D, C>, Error> {
+        let ring = DescRing::new(window, regs, C::rx(queue), entries)?;
+        let signal = vector.map(|vector| Signal::new::<C>(device, regs, vector)).transpose()?;
         let refill_at = ring.entries() / 8;
-        RxQueue { ring, signal, refill_at, chip: PhantomData }
+        Ok(RxQueue { queue, ring, signal, refill_at, chip: PhantomData })
+    }
+
+    /// Tells a device that has been reset of the queue, and enables it.
+    ///
+    /// # Errors
+    /// `Gone`, `TimedOut`.
+    pub fn announce(&self, regs: &Registers<D::Mmio>, clock: &impl Clock) -> Result<(), Error> {
+        self.ring.announce(regs, C::rx(self.queue))?;
+        C::enable_rx(regs, self.queue, clock)
+    }
+
+    /// Takes back what a device had that has been reset.
+    pub fn empty(&mut self, pool: &mut Pool) {
+        self.ring.empty(pool);
     }
 
     /// The next frame that has arrived. The device has at least one buffer.
@@ -39,8 +68,11 @@ impl<D: Device, C: Chip> RxQueue<D, C> {
     }
 
     /// Offers the device every buffer that `pool` has and the ring takes.
+    ///
+    /// # Errors
+    /// `BadBuffer`.
     #[inline]
-    pub(crate) fn refill(&mut self, pool: &mut Pool) -> Result<(), Error> {
+    pub fn refill(&mut self, pool: &mut Pool) -> Result<(), Error> {
         for _ in 0..self.ring.room() {
             let Some(buf) = pool.take() else { break };
             let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;

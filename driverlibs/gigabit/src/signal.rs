@@ -5,7 +5,7 @@
 
 use weir_hal::{Device, Interrupt, Register, RegisterOf};
 
-use crate::chip::{Chip, SignalRegisters, vector};
+use crate::chip::{Chip, SignalRegisters};
 use crate::{Error, Registers};
 
 pub(crate) struct Signal<D: Device> {
@@ -17,9 +17,13 @@ pub(crate) struct Signal<D: Device> {
 }
 
 impl<D: Device> Signal<D> {
-    pub(crate) fn new<C: Chip>(device: &D, regs: &Registers<D::Mmio>) -> Result<Signal<D>, Error> {
-        let SignalRegisters { clear, unmask, mask, bit } = C::RX_SIGNAL;
-        let interrupt = device.interrupt(vector::RX)?;
+    pub(crate) fn new<C: Chip>(
+        device: &D,
+        regs: &Registers<D::Mmio>,
+        vector: u16,
+    ) -> Result<Signal<D>, Error> {
+        let SignalRegisters { clear, unmask, mask, bit } = C::rx_signal(vector);
+        let interrupt = device.interrupt(vector)?;
         interrupt.unmask()?;
         let register = |offset| regs.register(offset);
         Ok(Signal {

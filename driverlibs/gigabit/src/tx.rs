@@ -3,19 +3,20 @@
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
-use weir_hal::{Device, Iova};
+use weir_hal::{Clock, Device, DmaWindow, Iova};
 use weir_pool::{Buf, Burst, Pool};
 use weir_ring::{LocalRing, Position};
 
 use crate::ring::DescRing;
-use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES};
+use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Registers};
 
 /// The transmit queue. It raises no interrupts: sent buffers are collected when room is needed.
 ///
 /// Only the last frame of a burst is reported by the device, which works in order: one look tells of the whole burst.
 /// A device that lies about that reuses buffers of its own owner too early, and harms nobody else.
 pub struct TxQueue<D: Device, C: Chip> {
-    pub(crate) ring: DescRing<D>,
+    queue: u16,
+    ring: DescRing<D>,
     /// Where the burst ends that begins at a slot.
     ends: LocalRing<Position>,
     /// Second word of the newest descriptor.
@@ -24,10 +25,33 @@ pub struct TxQueue<D: Device, C: Chip> {
 }
 
 impl<D: Device, C: Chip> TxQueue<D, C> {
-    pub(crate) fn new(ring: DescRing<D>) -> Result<TxQueue<D, C>, Error> {
-        let entries = ring.entries();
+    /// Makes transmit queue `queue`, with `entries` descriptors; the device does not know of it yet.
+    ///
+    /// # Errors
+    /// `BadRing`, and the host's.
+    pub fn new(
+        regs: &Registers<D::Mmio>,
+        window: &impl DmaWindow,
+        queue: u16,
+        entries: u16,
+    ) -> Result<TxQueue<D, C>, Error> {
+        let ring = DescRing::new(window, regs, C::tx(queue), entries)?;
         let ends = LocalRing::new(entries, |_| Position::default()).ok_or(Error::BadRing { entries })?;
-        Ok(TxQueue { ring, ends, newest: 0, chip: PhantomData })
+        Ok(TxQueue { queue, ring, ends, newest: 0, chip: PhantomData })
+    }
+
+    /// Tells a device that has been reset of the queue, and enables it.
+    ///
+    /// # Errors
+    /// `Gone`, `TimedOut`.
+    pub fn announce(&self, regs: &Registers<D::Mmio>, clock: &impl Clock) -> Result<(), Error> {
+        self.ring.announce(regs, C::tx(self.queue))?;
+        C::enable_tx(regs, self.queue, clock)
+    }
+
+    /// Takes back what a device had that has been reset.
+    pub fn empty(&mut self, pool: &mut Pool) {
+        self.ring.empty(pool);
     }
 
     #[inline]

@@ -27,9 +27,12 @@ const _: () =
 const GOOD: u64 = RxWord::new().with_is_done(true).with_is_last(true).into_bits();
 const CHECKED: u64 = GOOD | RxWord::new().with_has_data_error(true).into_bits();
 
-/// Reads a receive word.
+/// Reads a receive word: see [`weir_gigabit::Chip::arrived`].
+///
+/// # Errors
+/// `Status`.
 #[inline]
-pub(crate) fn arrived(word: u64) -> Result<Option<u16>, Violation> {
+pub fn arrived(word: u64) -> Result<Option<u16>, Violation> {
     let rx = RxWord::from_bits(word);
     if word & CHECKED == GOOD {
         return Ok(Some(rx.len()));
@@ -68,13 +71,22 @@ const _: () =
     assert!(TxWord::KIND_OFFSET == 20 && TxWord::IS_LAST_OFFSET == 24 && TxWord::IS_ADVANCED_OFFSET == 29);
 const _: () = assert!(TxWord::IS_DONE_OFFSET == 32 && TxWord::PAYLOAD_LEN_OFFSET == 46);
 
-pub(crate) const REPORT: u64 = TxWord::new().with_reports(true).into_bits();
+/// Asks the device to report, in a transmit word.
+pub const REPORT: u64 = TxWord::new().with_reports(true).into_bits();
 const DATA: TxWord = TxWord::new().with_kind(3).with_is_advanced(true).with_is_last(true).with_adds_crc(true);
 
 /// The transmit word of a frame.
 #[inline]
-pub(crate) fn send(len: u16) -> u64 {
+#[must_use]
+pub fn send(len: u16) -> u64 {
     DATA.with_len(len).with_payload_len(len.into()).into_bits()
+}
+
+/// Whether a transmit word says that the frame was sent.
+#[inline]
+#[must_use]
+pub fn is_sent(word: u64) -> bool {
+    TxWord::from_bits(word).is_done()
 }
 
 #[cfg(test)]

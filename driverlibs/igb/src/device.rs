@@ -1,15 +1,19 @@
 //! What the 82576 needs of its own, step by step of "Software Initialization" (82576 §4.5).
 
+use core::ops::Range;
+
 use weir_gigabit::chip::{SignalRegisters, vector};
 use weir_gigabit::regs::{IMC, STATUS, Status, TCTL, Tctl, queue};
 use weir_gigabit::{Chip, Error, Registers, Violation};
 use weir_hal::{Clock, Mmio};
 
-use crate::desc::{self, TxWord};
+use crate::desc;
+use crate::pools;
 use crate::regs::{
-    EIAC, EIAM, EICR, EIMC, EIMS, EITR, GPIE, GPIE_SEVERAL_VECTORS, IVAR_MISC, IVAR0, Ivar, MDIC, Mdic,
-    QueueControl, RX, SRRCTL, SplitControl, TX, VECTORS,
+    EIAC, EIAM, EICR, EIMC, EIMS, EITR, GPIE, GPIE_SEVERAL_VECTORS, IVAR_MISC, Ivar, MDIC, Mdic, QUEUE_BYTES,
+    QueueControl, RX, SRRCTL, SplitControl, TX, VECTORS, ivar_of,
 };
+use crate::rss;
 
 /// How long a queue may take to be enabled: 1 ms would do by far.
 const ENABLE_LIMIT_US: u64 = 10_000;
@@ -28,12 +32,23 @@ pub struct I82576;
 
 impl Chip for I82576 {
     const DEVICE: u16 = 0x10c9;
-    const RX: u64 = RX;
-    const TX: u64 = TX;
     const ADDRESSES: u64 = 16;
-    const RX_SIGNAL: SignalRegisters =
-        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector::RX };
+    // As many as have an interrupt register of their own.
+    const QUEUES: u16 = 8;
+    const SHARED_QUEUE: Option<u16> = Some(pools::OWN);
     const REPORT: u64 = desc::REPORT;
+
+    fn rx(queue: u16) -> u64 {
+        RX + QUEUE_BYTES * u64::from(queue)
+    }
+
+    fn tx(queue: u16) -> u64 {
+        TX + QUEUE_BYTES * u64::from(queue)
+    }
+
+    fn rx_signal(vector: u16) -> SignalRegisters {
+        SignalRegisters { clear: EICR, unmask: EIMS, mask: EIMC, bit: 1 << vector }
+    }
 
     #[inline]
     fn arrived(word: u64) -> Result<Option<u16>, Violation> {
@@ -47,7 +62,7 @@ impl Chip for I82576 {
 
     #[inline]
     fn is_sent(word: u64) -> bool {
-        TxWord::from_bits(word).is_done()
+        desc::is_sent(word)
     }
 
     fn mask_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
@@ -66,32 +81,54 @@ impl Chip for I82576 {
         regs.wait(clock, PHY_LIMIT_US, |regs| Ok(regs.read::<Mdic>(MDIC)?.is_ready()))
     }
 
-    fn enable_rx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error> {
-        // Twice 1,024 bytes: never filled, as long packets are off.
-        regs.write(SRRCTL, SplitControl::new().with_buffer_kib(2).with_descriptor(1).with_drops(true))?;
-        enable(
-            regs,
-            RX + queue::CONTROL,
-            QueueControl::new().with_prefetch(8).with_host(8).with_write_back(1),
-            clock,
-        )
+    fn spread<M: Mmio>(regs: &Registers<M>, queues: u16) -> Result<(), Error> {
+        rss::spread(regs, queues)
     }
 
-    fn enable_tx<M: Mmio>(regs: &Registers<M>, clock: &impl Clock) -> Result<(), Error> {
-        enable(regs, TX + queue::CONTROL, QueueControl::new().with_prefetch(8).with_host(1), clock)?;
+    fn share<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+        pools::divide(regs)
+    }
+
+    fn enable_rx<M: Mmio>(regs: &Registers<M>, queue: u16, clock: &impl Clock) -> Result<(), Error> {
+        enable_rx(regs, Self::rx(queue), clock)
+    }
+
+    fn enable_tx<M: Mmio>(regs: &Registers<M>, queue: u16, clock: &impl Clock) -> Result<(), Error> {
+        enable_tx(regs, Self::tx(queue), clock)?;
         let tctl = regs.read::<Tctl>(TCTL)?.with_is_enabled(true).with_pads_short(true);
         regs.write(TCTL, tctl.with_collision_threshold(0x0f).with_collision_distance(0x40))
     }
 
-    fn route_interrupts<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+    fn route_interrupts<M: Mmio>(regs: &Registers<M>, queues: Range<u16>) -> Result<(), Error> {
         regs.write(GPIE, GPIE_SEVERAL_VECTORS)?;
-        let ivar = Ivar::new().with_rx0(vector::RX).with_is_rx0_valid(true);
-        regs.write(IVAR0, ivar.with_tx0(vector::TX).with_is_tx0_valid(true))?;
-        regs.write(IVAR_MISC, Ivar::new().with_tx0(vector::OTHER).with_is_tx0_valid(true))?;
+        for (vector, queue) in (vector::RX..).zip(queues) {
+            regs.write(ivar_of(queue), Ivar::new().with_rx0(vector).with_is_rx0_valid(true))?;
+        }
+        regs.write(IVAR_MISC, Ivar::new())?;
         regs.write(EIAC, 0u32)?;
         regs.write(EIAM, 0u32)?;
         (0..VECTORS).try_for_each(|number| regs.write(EITR + 4 * number, 0u32))
     }
+}
+
+/// Sets up the receive queue whose registers are at `offset`: in a physical or a virtual function.
+///
+/// # Errors
+/// `Gone`, `TimedOut`.
+pub fn enable_rx<M: Mmio>(regs: &Registers<M>, offset: u64, clock: &impl Clock) -> Result<(), Error> {
+    // Twice 1,024 bytes: never filled, as long packets are off.
+    let split = SplitControl::new().with_buffer_kib(2).with_descriptor(1).with_drops(true);
+    regs.write(offset + SRRCTL, split)?;
+    let control = QueueControl::new().with_prefetch(8).with_host(8).with_write_back(1);
+    enable(regs, offset + queue::CONTROL, control, clock)
+}
+
+/// Sets up the transmit queue whose registers are at `offset`.
+///
+/// # Errors
+/// `Gone`, `TimedOut`.
+pub fn enable_tx<M: Mmio>(regs: &Registers<M>, offset: u64, clock: &impl Clock) -> Result<(), Error> {
+    enable(regs, offset + queue::CONTROL, QueueControl::new().with_prefetch(8).with_host(1), clock)
 }
 
 /// Enables a queue and waits until the device says so: before, it must get no descriptors (82576 §4.5 "Receive

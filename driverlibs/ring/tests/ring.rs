@@ -15,6 +15,12 @@ fn every_index_falls_on_a_slot() {
         assert_eq!(ring.load(index & 7), u64::from(index) + 1);
         assert_eq!(*local.at(index), index & 7);
     }
+    for index in [0usize, 7, 8, 0x8000, 0x1_0003, usize::MAX] {
+        ring.view().store(index, index as u64);
+        assert_eq!(ring.view().load(index & 7), index as u64);
+        assert_eq!(ring.load(Position::of(index).0), index as u64);
+        assert_eq!(usize::from(*local.view().at(index)), index & 7);
+    }
 }
 
 #[test]

@@ -244,10 +244,11 @@ pub const DEVICE_ACCEPT: u64 = 0x1026;
 /// it no more. Errors: `BadAddress`, `BadArgument`, `NoMemory` (nothing was changed), `Gone`.
 pub const DEVICE_POLICY: u64 = 0x1027;
 
-/// `pci_watch(system, event)` — signals `event` whenever the state of a hot-plug slot changes; 0 removes it.
+/// `pci_watch(system, event)` — signals `event` whenever the state of a hot-plug slot changes, or virtual functions
+/// come or go; 0 removes it.
 ///
-/// What changed is told by [`crate::info::SlotInfo`]. One watcher; a new one replaces the old. Needs `READ` on
-/// `system`, `WRITE` on the event.
+/// What changed is told by [`crate::info::SlotInfo`] and [`crate::info::SystemInfo::device_changes`]. One watcher; a new
+/// one replaces the old. Needs `READ` on `system`, `WRITE` on the event.
 pub const PCI_WATCH: u64 = 0x1028;
 
 /// `slot_control(system, slot, operation)` — asks something of a hot-plug slot: [`SLOT_EJECT`], [`SLOT_CUT`],
@@ -258,8 +259,18 @@ pub const PCI_WATCH: u64 = 0x1028;
 /// slot), `BadArgument` (no such operation), `Busy` (makes no sense in the slot's state).
 pub const SLOT_CONTROL: u64 = 0x1029;
 
+/// `device_sriov(device, count)` — gives a physical function `count` virtual functions, or with 0 takes them away.
+///
+/// Returns at once. They come 100 ms later: the owner's watcher ([`DEVICE_WATCH`]) and the supervisor's ([`PCI_WATCH`])
+/// count, and each is then a function like any other, with requester, registers and interrupts of its own, for the
+/// supervisor to grant. They go, taken from their owners first as by [`DEVICE_REVOKE`], when the owner of the physical
+/// function asks for it, resets it, or is its owner no more. Needs `USE`, and to be the owner. Errors: `Unsupported` (it
+/// can have none), `BadArgument` (more than it can have), `Busy` (there are some, or went less than a second ago; or it is
+/// being reset), `NotIsolated` (it describes them wrongly), `NoMemory` (no room for their registers), `Gone`.
+pub const DEVICE_SRIOV: u64 = 0x102a;
+
 /// One past the highest call number.
-pub const END: u64 = 0x102a;
+pub const END: u64 = 0x102b;
 
 /// Most bytes [`LOG_WRITE`] takes at once.
 pub const LOG_LINE_BYTES: u64 = 512;

@@ -46,6 +46,12 @@ pub struct DeviceInfo {
     pub group: u32,
     /// Process number of the owner, 0 for nobody.
     pub owner: u32,
+    /// Address of the physical function that it is a virtual function of; [`DeviceInfo::NOT_VIRTUAL`].
+    pub physical: u32,
+    /// Which of that one's virtual functions it is, from 0.
+    pub virtual_number: u16,
+    /// Virtual functions that it can have ([`crate::call::DEVICE_SRIOV`]).
+    pub virtual_functions: u16,
     /// Blocked accesses that were recorded so far.
     pub faults: u64,
     /// How often its faults came too fast and were not recorded until the end of the window.
@@ -59,6 +65,8 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// It is a function by itself.
+    pub const NOT_VIRTUAL: u32 = u32::MAX;
     /// Can be reset without any other function.
     pub const HAS_RESET: u32 = 1 << 0;
     /// An IOMMU unit covers it.

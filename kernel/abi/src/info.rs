@@ -143,6 +143,8 @@ pub struct SystemInfo {
     pub devices: u32,
     /// Processes not yet forgotten.
     pub processes: u32,
+    /// How often PCI functions came or went.
+    pub device_changes: u64,
 }
 
 /// [`SlotInfo::state`]: nothing is in it.

@@ -76,6 +76,13 @@ pub struct DeviceGrant {
 pub enum DeviceSelect {
     /// By place: `segment << 16 | bus << 8 | device << 3 | function`.
     Address(u32),
+    /// By the physical function that it is a virtual function of, and which of those.
+    Virtual {
+        /// Place of the physical function.
+        physical: u32,
+        /// Number, from 0.
+        number: u16,
+    },
     /// The `index`-th function with these ids, in bus order.
     Id {
         /// PCI vendor id.

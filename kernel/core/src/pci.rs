@@ -10,7 +10,7 @@
 //! Reading order: [`config`] (access to configuration space) · [`registers`] (their fields) · [`mod@enumerate`] (finding
 //! functions and making them quiet) · [`function`] · [`bar`] · [`capability`] · [`interrupt`] (MSI and MSI-X) ·
 //! [`reset`] · [`mapping`] (which register pages an owner may have) · [`group`] (who can reach whom) · [`slot`]
-//! (hot-plug) · [`plug`] (functions that come and go) · [`window`].
+//! (hot-plug) · [`plug`] (functions that come and go) · [`window`] · [`sriov`] (virtual functions).
 //! Glossary: *BAR* — base address register; *FLR* — function-level reset; *ACS* — access control services;
 //! *requester* — the bus, device and function number that a transfer carries.
 
@@ -29,6 +29,7 @@ pub mod plug;
 pub mod registers;
 pub mod reset;
 pub mod slot;
+pub mod sriov;
 pub mod window;
 
 // Not under Miri: nothing here is unsafe, and each scan reads 8192 registers.
@@ -36,11 +37,11 @@ pub mod window;
 mod tests;
 
 pub use bar::{Bar, BarKind};
-pub use capability::{BarRange, Capabilities, Express, Msi, Msix, PortType};
+pub use capability::{BarRange, Capabilities, Express, Msi, Msix, PortType, Sriov};
 pub use config::ConfigSpace;
 pub use enumerate::{BusRange, Inventory, enumerate};
 pub use error::PciError;
-pub use function::{Function, Header};
+pub use function::{Function, Header, VirtualOf};
 pub use interrupt::{Message, MsixState, MsixTable, TableRegisters};
 pub use pci_types::PciAddress;
 pub use plug::DEVICE_FUNCTIONS;

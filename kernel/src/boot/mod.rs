@@ -62,8 +62,8 @@ extern "C" fn boot_main(start_info: u64) -> ! {
 
     pci::set_up(&acpi, reserved(&boot, &acpi));
     iommu::set_up(&acpi, options.iommu, options.checks_tables);
-    let spare = if options.drives_slots { hotplug::find() } else { 0 };
-    device::set_up(spare);
+    let slots = if options.drives_slots { hotplug::find() } else { 0 };
+    device::set_up(pci::reserve(slots));
     hotplug::start();
     ioapic::set_up(&acpi);
     smp::start_others(&acpi);

@@ -38,7 +38,10 @@ impl Cover {
 /// Why it must not be granted.
 pub(crate) fn cover(function: &Function) -> Result<Cover, Refusal> {
     let units = UNITS.get().ok_or(Refusal::NoUnit)?;
-    let address = PciAddress { segment: function.address.segment(), id: pci::requester(function.address) };
+    // Firmware names physical functions only; a virtual one is under the unit of its physical one (VT-d 5.10 §8.3 "DMA
+    // Remapping Hardware Unit Definition Structure").
+    let named = function.virtual_of.map_or(function.address, |of| of.physical);
+    let address = PciAddress { segment: named.segment(), id: pci::requester(named) };
     let inventory = pci().inventory();
     let index = inventory.find(function.address).ok_or(Refusal::NoUnit)?;
     let seen_as = pci::requester(inventory.requester(index));

@@ -5,15 +5,18 @@
 //!
 //! Reading order: here (the list) · [`grant`] (giving and taking) · [`reset`] (between owners) · [`view`] (using) ·
 //! [`message`] (interrupts) · [`fault`] (blocked accesses) · [`storm`] (too many of either) · [`scratch`] (not blocked,
-//! but led astray).
+//! but led astray) · [`sriov`] (virtual functions).
 
 mod fault;
 mod grant;
 mod message;
 mod reset;
 mod scratch;
+mod sriov;
 mod storm;
 mod view;
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
@@ -32,6 +35,7 @@ use crate::sync::Lock;
 pub(crate) use fault::deliver as deliver_fault;
 use message::{Bound, Registers};
 use reset::Condition;
+use sriov::Virtuals;
 use storm::Oversight;
 
 /// A function and who owns it. A function that comes later is another device, even where it comes to the same place.
@@ -44,6 +48,8 @@ pub(crate) struct Device {
     change: Lock<Condition>,
     owner: Lock<Option<Owner>>,
     oversight: Lock<Oversight>,
+    /// Locked after `change`.
+    virtuals: Lock<Virtuals>,
     /// What it reaches without an owner, where the policy is not to block it. Locked after `change`.
     scratch: Lock<Option<Scratch>>,
 }
@@ -87,6 +93,8 @@ pub(crate) struct DeviceRef {
 /// By position; `None` where the function left. Never longer than what was reserved at boot.
 static DEVICES: Lock<Vec<Option<Ref<Device>>>> = Lock::new(Vec::new());
 
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
 /// Makes a device of every function, once the units are known, and room for `spare` functions that come later.
 pub(crate) fn set_up(spare: usize) {
     let functions: Vec<Function> = pci().inventory().functions().to_vec();
@@ -108,6 +116,7 @@ fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Err
         change: Lock::new(Condition::Used),
         owner: Lock::new(None),
         oversight: Lock::new(Oversight::new()),
+        virtuals: Lock::new(Virtuals::NONE),
         scratch: Lock::new(None),
     };
     let device = Some(Ref::try_new(device).ok_or(Error::NoMemory)?);
@@ -124,7 +133,13 @@ fn add(function: Function, msix: Option<MsixTable<Registers>>) -> Result<(), Err
 
 /// Makes a device of a function that came after boot.
 pub(crate) fn add_newcomer(function: Function) -> Result<(), Error> {
+    CHANGES.fetch_add(1, Ordering::Relaxed);
     add(function, Registers::of_newcomer(&function))
+}
+
+/// How often functions came or went.
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Ordering::Relaxed)
 }
 
 /// Leads interrupt `index` of a port to `vector` of the first CPU, for the kernel's own use.
@@ -181,7 +196,7 @@ pub(crate) fn revoke_all(process: &Ref<Process>) {
 pub(crate) fn work() {
     let due = devices().flat_map(|device| {
         let reset = device.advance(&mut device.change.lock());
-        reset.into_iter().chain(device.end_storms())
+        reset.into_iter().chain(device.end_storms()).chain(device.advance_virtuals())
     });
     if let Some(due_ns) = due.min() {
         sched::set_alarm(due_ns);
@@ -218,6 +233,7 @@ impl Device {
             let _ = self.want_scratch(false);
             had_owner
         };
+        CHANGES.fetch_add(1, Ordering::Relaxed);
         let mut devices = DEVICES.lock();
         let is_it =
             |place: &&mut Option<Ref<Device>>| place.as_deref().is_some_and(|it| core::ptr::eq(it, self));

@@ -74,6 +74,12 @@ pub(super) fn control(call: &Call<'_>) -> Result {
     Ok(().into())
 }
 
+pub(super) fn sriov(call: &Call<'_>) -> Result {
+    let device: DeviceRef = call.object(0, Rights::USE)?;
+    device.set_virtuals(call.number(1))?;
+    Ok(().into())
+}
+
 pub(super) fn watch(call: &Call<'_>) -> Result {
     let device: DeviceRef = match call.object(0, Rights::USE) {
         Err(Error::NoRight) => call.object(0, Rights::MANAGE)?,

@@ -73,6 +73,7 @@ fn system() -> SystemInfo {
         frames_quarantined: space::quarantined_frames(),
         devices: device::count() as u32,
         processes: process::count() as u32,
+        device_changes: device::changes(),
     }
 }
 

@@ -160,6 +160,7 @@ fn perform(number: u64, call: &Call<'_>) -> Result {
         call::DEVICE_PREPARE => device::prepare(call),
         call::DEVICE_ACCEPT => device::accept(call),
         call::DEVICE_POLICY => device::policy(call),
+        call::DEVICE_SRIOV => device::sriov(call),
         _ => Err(Error::BadCall),
     }
 }

@@ -93,6 +93,7 @@ fn look(options: &AuditOptions, machine: &str) -> Result<(String, Reach)> {
         append: String::new(),
         networks: vec!["user".into(); options.networks],
         extra: vec![],
+        observer: None,
     };
     let mut guest = Guest::start(&config, Symbols::new(&system))?;
     let ready = guest.wait_ready()?;

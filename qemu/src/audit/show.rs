@@ -64,6 +64,9 @@ pub fn manifest(manifest: &Manifest) -> String {
 fn selector(select: DeviceSelect) -> String {
     match select {
         DeviceSelect::Address(address) => PciAddress(address).to_string(),
+        DeviceSelect::Virtual { physical, number } => {
+            format!("virtual function {number} of {}", PciAddress(physical))
+        }
         DeviceSelect::Id { vendor, device, index } => format!("{vendor:04x}:{device:04x} number {index}"),
     }
 }

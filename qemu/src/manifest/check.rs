@@ -176,10 +176,18 @@ fn is_ambiguous(
     (one, one_select): (&file::Device, DeviceSelect),
     (other, other_select): (&file::Device, DeviceSelect),
 ) -> Option<&'static str> {
-    use DeviceSelect::{Address, Id};
+    use DeviceSelect::{Address, Id, Virtual};
     let id = |select| if let Id { vendor, device, .. } = select { Some((vendor, device)) } else { None };
     match (one_select, other_select) {
         (Address(_), Id { .. }) | (Id { .. }, Address(_)) => Some("one is named by address, the other by id"),
+        (Virtual { .. }, Id { .. }) | (Id { .. }, Virtual { .. }) => {
+            Some("one is a virtual function, the other named by id")
+        }
+        (Address(address), Virtual { physical, .. }) | (Virtual { physical, .. }, Address(address))
+            if address != physical && address >> 8 == physical >> 8 =>
+        {
+            Some("one is a virtual function, the other a place on its bus")
+        }
         _ if id(one_select).is_some()
             && id(one_select) == id(other_select)
             && one.index.is_none() != other.index.is_none() =>
@@ -191,6 +199,18 @@ fn is_ambiguous(
 }
 
 fn select(device: &file::Device) -> Result<DeviceSelect, Wrong> {
+    let address = |address: &Spanned<String>| {
+        let wrong = || (address.span(), "an address looks like \"0000:01:00.0\"".to_owned());
+        pci_address(address.get_ref()).ok_or_else(wrong)
+    };
+    if let (None, Some(physical), None, Some(number)) =
+        (&device.id, &device.address, &device.index, &device.vf)
+    {
+        return Ok(DeviceSelect::Virtual { physical: address(physical)?, number: *number.get_ref() });
+    }
+    if let Some(number) = &device.vf {
+        return Err((number.span(), "a virtual function is one of the function at `address`".to_owned()));
+    }
     match (&device.id, &device.address, &device.index) {
         (Some(id), None, index) => {
             let (vendor, product) = id
@@ -201,9 +221,7 @@ fn select(device: &file::Device) -> Result<DeviceSelect, Wrong> {
             let index = index.as_ref().map_or(0, |index| *index.get_ref());
             Ok(DeviceSelect::Id { vendor, device: product, index })
         }
-        (None, Some(address), None) => pci_address(address.get_ref())
-            .map(DeviceSelect::Address)
-            .ok_or_else(|| (address.span(), "an address looks like \"0000:01:00.0\"".to_owned())),
+        (None, Some(place), None) => address(place).map(DeviceSelect::Address),
         _ => Err((device.name.span(), "a device has either id (and index) or address".to_owned())),
     }
 }

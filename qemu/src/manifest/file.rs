@@ -44,6 +44,8 @@ pub(super) struct Device {
     pub(super) id: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<String>>,
     pub(super) index: Option<Spanned<u32>>,
+    /// Of the function at `address`, this virtual function.
+    pub(super) vf: Option<Spanned<u16>>,
     #[serde(default)]
     pub(super) optional: bool,
     pub(super) fault_budget: Option<Spanned<u32>>,

@@ -101,6 +101,8 @@ fn devices_are_checked() {
         ("[[app.device]]\nname = \"n\"\nid = \"1af4\"", "6: an id looks like"),
         ("[[app.device]]\nname = \"n\"\nid = \"+af4:1041\"", "6: an id looks like"),
         ("[[app.device]]\nname = \"n\"\naddress = \"00:20.0\"", "6: an address looks like"),
+        ("[[app.device]]\nname = \"n\"\naddress = \"00:20.0\"\nvf = 0", "6: an address looks like"),
+        ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\nvf = 0", "7: a virtual function is one of"),
         ("[[app.device]]\nname = \"n\"\naddress = \"0000:00:20.0\"", "6: an address looks like"),
         ("[[app.device]]\nname = \"stats\"\nid = \"1af4:1041\"", "5: the name stats is taken"),
         ("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\nfault_budget = 0", "7: a budget is at least 1"),
@@ -180,6 +182,14 @@ fn selectors_that_may_mean_one_device_are_noticed() {
         ("id = \"1af4:1041\"", "id = \"1af4:1042\"", None),
         ("id = \"1af4:1041\"\nindex = 0", "id = \"1af4:1041\"\nindex = 1", None),
         ("address = \"0000:01:00.0\"", "address = \"0000:02:00.0\"", None),
+        ("address = \"0000:01:00.0\"", "address = \"0000:01:00.0\"\nvf = 0", None),
+        (
+            "address = \"0000:01:10.0\"",
+            "address = \"0000:01:00.0\"\nvf = 0",
+            Some(
+                "11: m of b may be the same device as n of a: one is a virtual function, the other a place on its bus",
+            ),
+        ),
         (
             "id = \"1af4:1041\"",
             "id = \"1af4:1041\"\nindex = 1",

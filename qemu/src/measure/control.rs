@@ -101,6 +101,8 @@ pub struct Control {
 /// Something does not build or start, or the guest did not do what was to be measured.
 pub fn run(machines: &[String], is_quick: bool, json: Option<File>) -> Result<ExitCode> {
     let samples = if is_quick { QUICK_SAMPLES } else { SAMPLES };
+    let usual = ["q35-vtd".to_owned()];
+    let machines = if machines.is_empty() { &usual } else { machines };
     let mut tables = Vec::new();
     for machine in machines {
         let table = measure(machine, samples)?;

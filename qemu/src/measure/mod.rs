@@ -5,11 +5,13 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`native`] (against DPDK, without a machine) · [`percentiles`].
+//! its own table) · [`packets`] (the data path, likewise) ·
+//! [`native`] (against DPDK, without a machine) · [`percentiles`].
 
 pub mod control;
 mod figures;
 mod native;
+pub mod packets;
 pub mod percentiles;
 
 use std::fs::File;
@@ -70,9 +72,10 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
     };
     let json = options.json.as_ref().map(create).transpose()?;
     match options.table {
-        Table::Basics => {}
         Table::Control => return control::run(&options.machine, options.quick, json),
+        Table::Packets => return packets::run(&options.machine, json),
         Table::Native => return native::run(options.quick, json),
+        Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::frames::{Answer, read, udp};
+use super::frames::Answer;
 use super::{Peer, pattern, port_of};
 
 /// Bytes of each datagram.
@@ -26,7 +26,8 @@ pub struct Flood {
 impl Flood {
     /// Begins.
     pub(super) fn begin(mut peer: Peer) -> Result<Flood> {
-        let frame = udp(peer.guest()?, port_of(0), &pattern(0, BYTES));
+        let guest = peer.guest()?;
+        let frame = peer.ends.udp(guest, port_of(0), &pattern(0, BYTES));
         let (is_over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (over, count) = (Arc::clone(&is_over), Arc::clone(&answered));
         let thread = thread::spawn(move || {
@@ -63,7 +64,7 @@ impl Peer {
         while self.socket.send_to(frame, self.guest_path()).is_ok() {}
         let mut buffer = [0; 2048];
         while let Ok(bytes) = self.socket.recv(&mut buffer) {
-            if matches!(read(&buffer[..bytes])?, Some(Answer::Udp { .. })) {
+            if matches!(self.ends.read(&buffer[..bytes])?, Some(Answer::Udp { .. })) {
                 answered.fetch_add(1, Ordering::Relaxed);
             }
         }

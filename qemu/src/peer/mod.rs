@@ -15,8 +15,7 @@ use smoltcp::wire::EthernetAddress;
 use tempfile::TempDir;
 
 pub use flood::Flood;
-use frames::Answer;
-use frames::{arp_request, echo_request, read, udp};
+use frames::{Answer, Ends};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -29,6 +28,7 @@ const WINDOW: usize = 16;
 pub struct Peer {
     folder: TempDir,
     socket: UnixDatagram,
+    ends: Ends,
     guest: Option<EthernetAddress>,
 }
 
@@ -38,12 +38,20 @@ impl Peer {
     /// # Errors
     /// No place for the socket.
     pub fn new() -> Result<Peer> {
+        Peer::of_pair(0)
+    }
+
+    /// As [`Peer::new`], for the guest with the address 10.0.0.(2 + `number`), whose wire others may share.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_pair(number: u8) -> Result<Peer> {
         remove_orphans();
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("peer"))?;
         socket.set_write_timeout(Some(LIMIT))?;
-        Ok(Peer { folder, socket, guest: None })
+        Ok(Peer { folder, socket, ends: Ends::pair(number), guest: None })
     }
 
     /// The argument of `-netdev`.
@@ -85,7 +93,7 @@ impl Peer {
             }
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.recv(&mut buffer) {
-                Ok(bytes) => match read(&buffer[..bytes])? {
+                Ok(bytes) => match self.ends.read(&buffer[..bytes])? {
                     Some(answer) => return Ok(Some(answer)),
                     None => continue,
                 },
@@ -102,7 +110,7 @@ impl Peer {
     pub fn find_guest(&mut self) -> Result<EthernetAddress> {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
-            self.send(&arp_request())?;
+            self.send(&self.ends.arp_request())?;
             if let Some(Answer::Arp(address)) = self.receive(ASK_AGAIN)? {
                 self.guest = Some(address);
                 return Ok(address);
@@ -122,7 +130,7 @@ impl Peer {
     pub fn ping(&mut self, sequence: u16, bytes: usize) -> Result<()> {
         let payload = pattern(sequence.into(), bytes);
         let guest = self.guest()?;
-        self.send(&echo_request(guest, sequence, &payload))?;
+        self.send(&self.ends.echo_request(guest, sequence, &payload))?;
         let deadline = Instant::now() + LIMIT;
         while let Some(answer) = self.receive(deadline.saturating_duration_since(Instant::now()))? {
             if answer == (Answer::Ping { sequence, payload: payload.clone() }) {
@@ -144,7 +152,7 @@ impl Peer {
         let mut next = 0;
         while next < count || in_flight > 0 {
             while next < count && in_flight < WINDOW {
-                self.send(&udp(guest, port_of(next), &pattern(next, size(next))))?;
+                self.send(&self.ends.udp(guest, port_of(next), &pattern(next, size(next))))?;
                 next += 1;
                 in_flight += 1;
             }
@@ -178,7 +186,9 @@ impl Peer {
     /// The guest is not found.
     pub fn malformed(&mut self) -> Result<Vec<Vec<u8>>> {
         let guest = self.guest()?;
-        let whole = [arp_request(), echo_request(guest, 9, &[7; 40]), udp(guest, 4000, &[7; 40])];
+        let ends = &self.ends;
+        let whole =
+            [ends.arp_request(), ends.echo_request(guest, 9, &[7; 40]), ends.udp(guest, 4000, &[7; 40])];
         let cut = whole.iter().flat_map(|frame| (14..frame.len()).map(|bytes| frame[..bytes].to_vec()));
         let flipped = whole[1..].iter().flat_map(|frame| {
             (14..frame.len()).map(|place| {
@@ -195,7 +205,7 @@ impl Peer {
     /// # Errors
     /// The guest's queue stays full.
     pub fn provoke(&self) -> Result<()> {
-        self.send(&arp_request())
+        self.send(&self.ends.arp_request())
     }
 
     /// Sends one datagram and says whether it came back within `limit`.
@@ -205,7 +215,7 @@ impl Peer {
     pub fn echo_one(&mut self, number: usize, limit: Duration) -> Result<bool> {
         let guest = self.guest()?;
         let payload = pattern(number, 64);
-        self.send(&udp(guest, port_of(number), &payload))?;
+        self.send(&self.ends.udp(guest, port_of(number), &payload))?;
         let deadline = Instant::now() + limit;
         while let Some(answer) = self.receive(deadline.saturating_duration_since(Instant::now()))? {
             if answer == (Answer::Udp { to_port: port_of(number), payload: payload.clone() }) {

@@ -106,6 +106,7 @@ fn config(
         append: choice.map_or(String::new(), |choice| format!("iommu={}", choice.word())),
         networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7")],
         extra,
+        observer: None,
     })
 }
 

@@ -31,6 +31,8 @@ pub struct Config {
     pub networks: Vec<String>,
     /// Further options: devices, captures, a debugger's port.
     pub extra: Vec<String>,
+    /// The plugin that counts from outside, if somebody will ask.
+    pub observer: Option<PathBuf>,
 }
 
 impl Config {
@@ -94,6 +96,7 @@ mod tests {
             append: String::new(),
             networks: vec!["user,hostfwd=udp:127.0.0.1:7007-:7".into(), "user".into()],
             extra: vec![],
+            observer: None,
         };
         let line = config.arguments("c", "r", "q").join(" ");
         assert!(line.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:7007-:7 "), "{line}");

@@ -12,6 +12,9 @@ use weir_abi::manifest::DeviceSelect;
 pub fn position(devices: &[DeviceInfo], select: DeviceSelect) -> Option<usize> {
     match select {
         DeviceSelect::Address(address) => devices.iter().position(|info| info.address == address),
+        DeviceSelect::Virtual { physical, number } => {
+            devices.iter().position(|info| (info.physical, info.virtual_number) == (physical, number))
+        }
         DeviceSelect::Id { vendor, device, index } => devices
             .iter()
             .enumerate()
@@ -37,6 +40,9 @@ impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             DeviceSelect::Address(address) => PciAddress(address).fmt(f),
+            DeviceSelect::Virtual { physical, number } => {
+                write!(f, "virtual function {number} of {}", PciAddress(physical))
+            }
             DeviceSelect::Id { vendor, device, index: 0 } => write!(f, "{vendor:04x}:{device:04x}"),
             DeviceSelect::Id { vendor, device, index } => {
                 write!(f, "{vendor:04x}:{device:04x} number {index}")
@@ -67,5 +73,16 @@ mod tests {
         assert_eq!(at_place(&devices, "00:04.0"), None);
         assert_eq!(at_place(&devices, "nonsense"), None);
         assert_eq!(Selection(DeviceSelect::Address(0x10)).to_string(), "0000:00:02.0");
+    }
+
+    #[test]
+    fn selects_virtual_functions_by_number() {
+        let of = |physical, virtual_number| DeviceInfo { physical, virtual_number, ..DeviceInfo::default() };
+        let devices = [of(DeviceInfo::NOT_VIRTUAL, 0), of(0x100, 0), of(0x100, 1), of(0x200, 0)];
+        let select = |physical, number| DeviceSelect::Virtual { physical, number };
+        assert_eq!(position(&devices, select(0x100, 1)), Some(2));
+        assert_eq!(position(&devices, select(0x200, 0)), Some(3));
+        assert_eq!(position(&devices, select(0x200, 1)), None);
+        assert_eq!(Selection(select(0x100, 1)).to_string(), "virtual function 1 of 0000:01:00.0");
     }
 }

@@ -12,15 +12,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use clap::Parser;
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Pool};
 use weir_vhost_user::{MonotonicClock, Options, VhostUser, Window};
+use weir_virtio::Features;
 use weir_virtio::net::{self, Net};
 
 use modes::{Mode, Port};
+
+/// Which rings to agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rings {
+    /// Split
+    Split,
+    /// Packed
+    Packed,
+}
 
 /// Runs Weir's virtio library against a vhost-user back end until standard input ends.
 #[derive(Debug, Parser)]
@@ -32,6 +42,9 @@ struct Arguments {
     /// CPU to run on
     #[arg(long)]
     cpu: usize,
+    /// Which rings to agree on
+    #[arg(long, default_value = "split")]
+    rings: Rings,
     /// Descriptors per queue
     #[arg(long, default_value_t = 256)]
     entries: u16,
@@ -64,8 +77,12 @@ fn open(arguments: &Arguments) -> Result<Port> {
     let window = Window::new(bytes + (1 << 20)).context("no memory")?;
     let options = Options { limit: Duration::from_secs(10), ..Options::net() };
     let device = VhostUser::connect(&arguments.socket, &window, options).context("no back end")?;
-    let options = net::Options { entries: arguments.entries, ..net::Options::default() };
+    let is_packed = arguments.rings == Rings::Packed;
+    let without = if is_packed { Features::empty() } else { Features::RING_PACKED };
+    let features = Features::USUAL - without;
+    let options = net::Options { entries: arguments.entries, features, ..net::Options::default() };
     let (net, rx, tx) = Net::over(device, &window, &MonotonicClock, &options)?;
+    ensure!(net.features().contains(Features::RING_PACKED) == is_packed, "the back end has no such rings");
     let pool = Pool::new(window.allocate(bytes).context("the window is too small")?)?;
     Ok(Port::start(net, rx, tx, pool)?)
 }

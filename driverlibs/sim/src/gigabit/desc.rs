@@ -16,7 +16,7 @@ pub(super) fn received(kind: Kind, len: u16) -> u64 {
     let (done_and_end, len) = (0b11, u64::from(len));
     match kind {
         Kind::I82574 => len | done_and_end << 32,
-        Kind::I82576 => done_and_end | len << 32,
+        Kind::I82576 | Kind::I82576Vf => done_and_end | len << 32,
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn order(kind: Kind, word: u64) -> Option<Order> {
     let is_advanced = command & 0x20 != 0;
     let is_right = match kind {
         Kind::I82574 => !is_advanced && format == 0,
-        Kind::I82576 => is_advanced && format >> 4 == 3 && word >> 46 == u64::from(len),
+        Kind::I82576 | Kind::I82576Vf => is_advanced && format >> 4 == 3 && word >> 46 == u64::from(len),
     };
     let is_whole = command & 0b11 == 0b11 && word & SENT == 0 && (14..=1522).contains(&len);
     (is_right && is_whole).then_some(Order { len, reports: command & 8 != 0 })

@@ -1,12 +1,15 @@
 //! An Intel gigabit Ethernet controller, 82574L or 82576, written from the datasheets (82574 GbE Controller Family
-//! Datasheet, revision 3.4; 82576 Gigabit Ethernet Controller Datasheet, revision 2.61): queue 0 each way.
+//! Datasheet, revision 3.4; 82576 Gigabit Ethernet Controller Datasheet, revision 2.61): queue 0 each
+//! way, and on the 82576 those that frames are spread over.
 //!
 //! It works when told to: [`Gigabit::deliver`] puts a frame into the receive queue, [`Gigabit::transmit`] takes what
 //! the driver sent; with [`Behaviour::works_on_kick`] the latter happens at tail writes only. It refuses to work
 //! where the driver left a step out, so that this shows as frames that do not flow. With [`Malice`] it lies.
 
 mod desc;
+pub mod mailbox;
 mod registers;
+mod rss;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,6 +26,8 @@ pub enum Kind {
     I82574,
     /// 82576, QEMU's `igb`.
     I82576,
+    /// A virtual function of it; the model is the physical function's owner as well: [`mailbox`].
+    I82576Vf,
 }
 
 /// What kind of device it is.
@@ -51,6 +56,8 @@ pub struct Gigabit {
     /// The PHY has negotiated a link; the 82574L's does by itself.
     has_negotiated: bool,
     is_gone: bool,
+    /// Of a virtual function: the physical function's owner.
+    answers: mailbox::Answers,
     /// Registers that hold what was written; the others are made up when read.
     registers: BTreeMap<u64, u32>,
     cause: u32,
@@ -76,6 +83,7 @@ impl Gigabit {
             has_cable: true,
             has_negotiated: false,
             is_gone: false,
+            answers: mailbox::Answers::Grants,
             registers: BTreeMap::new(),
             cause: 0,
             unmasked: 0,
@@ -117,10 +125,12 @@ impl Gigabit {
 
     /// A frame arrives from the wire. `false` where it is lost: not for this station, or no descriptor.
     pub fn deliver(&mut self, frame: &[u8]) -> bool {
-        if !self.is_receiving() || !self.accepts(frame) {
+        let queue = rss::queue(self, frame);
+        let ring = self.map.rx_queue(queue);
+        if !self.is_receiving(ring) || !self.accepts(frame) {
             return false;
         }
-        let (ring, head) = (self.map.rx, self.register(self.map.rx + registers::HEAD));
+        let head = self.register(ring + registers::HEAD);
         if head == self.register(ring + registers::TAIL) {
             self.count(registers::RNBC, 1);
             return false;
@@ -133,7 +143,7 @@ impl Gigabit {
         self.advance(ring, head);
         self.count(registers::GPRC, 1);
         self.count(registers::GORC, u32::from(len) + 4);
-        self.raise_rx();
+        self.raise_rx(queue);
         true
     }
 
@@ -145,8 +155,13 @@ impl Gigabit {
 
     /// Takes the frames that the driver sent, and reports where asked to.
     pub fn transmit(&mut self) {
-        let ring = self.map.tx;
-        while self.is_transmitting() {
+        for queue in 0..self.map.queues {
+            self.transmit_queue(self.map.tx_queue(queue));
+        }
+    }
+
+    fn transmit_queue(&mut self, ring: u64) {
+        while self.is_transmitting(ring) {
             let head = self.register(ring + registers::HEAD);
             if head == self.register(ring + registers::TAIL) || head >= self.entries(ring) {
                 break;
@@ -197,6 +212,9 @@ impl Gigabit {
     /// Address filtering (82574 §7.1.1, 82576 §7.1.3 "Packet Address Filtering"); bad lengths never pass.
     fn accepts(&self, frame: &[u8]) -> bool {
         let Some(to) = frame.first_chunk::<6>() else { return false };
+        if self.behaviour.kind == Kind::I82576Vf {
+            return (*to == MAC || *to == [0xff; 6]) && frame.len() <= FRAME_MAX_BYTES;
+        }
         let rctl = self.register(registers::RCTL);
         let is_on = |bit: u32| rctl & 1 << bit != 0;
         let is_ours = (0..16).any(|number| self.address(number) == Some(*to));

@@ -1,6 +1,6 @@
 //! Its registers (82574 §10.2, 82576 §8).
 
-use super::{Gigabit, Kind, MAC};
+use super::{Gigabit, Kind, MAC, mailbox};
 
 const CTRL: u64 = 0x0000;
 const STATUS: u64 = 0x0008;
@@ -36,11 +36,13 @@ pub(super) struct Map {
     pub(super) vectors: u16,
     pub(super) rx: u64,
     pub(super) tx: u64,
-    /// Cause (writing 1 clears), mask set, mask clear; the receive queue's bit of them.
+    /// Cause (writing 1 clears), mask set, mask clear.
     cause: u64,
     unmask: u64,
     mask: u64,
-    rx_bit: u32,
+    /// Queues that frames are spread over, and how far the registers of the next are.
+    pub(super) queues: u64,
+    queue_bytes: u64,
 }
 
 impl Map {
@@ -54,7 +56,8 @@ impl Map {
                 cause: 0x00c0,
                 unmask: 0x00d0,
                 mask: IMC,
-                rx_bit: 1 << 20,
+                queues: 1,
+                queue_bytes: 0x100,
             },
             Kind::I82576 => Map {
                 device: 0x10c9,
@@ -64,9 +67,31 @@ impl Map {
                 cause: 0x1580,
                 unmask: 0x1524,
                 mask: 0x1528,
-                rx_bit: 1,
+                queues: 8,
+                queue_bytes: 0x40,
+            },
+            Kind::I82576Vf => Map {
+                device: 0x10ca,
+                vectors: 3,
+                rx: 0x2800,
+                tx: 0x3800,
+                cause: 0x1580,
+                unmask: 0x1524,
+                mask: 0x1528,
+                queues: 1,
+                queue_bytes: 0x100,
             },
         }
+    }
+
+    /// The registers of a receive queue.
+    pub(super) fn rx_queue(&self, queue: u64) -> u64 {
+        self.rx + self.queue_bytes * queue
+    }
+
+    /// The registers of a transmit queue.
+    pub(super) fn tx_queue(&self, queue: u64) -> u64 {
+        self.tx + self.queue_bytes * queue
     }
 }
 
@@ -78,7 +103,7 @@ impl Gigabit {
         let junk = u32::from_le_bytes([1, 2, 3, 0x80]);
         self.registers = [(RAL, u32::from_le_bytes([a, b, c, d])), (RAL + 4, high), (RAL + 12, junk)].into();
         (self.cause, self.unmasked) = (0, 0);
-        self.has_negotiated = self.behaviour.kind == Kind::I82574;
+        self.has_negotiated = self.behaviour.kind != Kind::I82576;
         // The 82576 holds its link in reset (CTRL bit 3).
         self.registers.insert(CTRL, if self.has_negotiated { 0 } else { 1 << 3 });
     }
@@ -107,57 +132,83 @@ impl Gigabit {
             self.base(ring).is_multiple_of(128) && self.register(ring + LENGTH).is_multiple_of(128);
         let is_enabled = match self.behaviour.kind {
             Kind::I82574 => true,
-            Kind::I82576 => self.register(ring + CONTROL) & ENABLED != 0,
+            Kind::I82576 | Kind::I82576Vf => self.register(ring + CONTROL) & ENABLED != 0,
         };
-        let is_running = self.has_bus_master && self.has_cable && !self.is_gone && self.has_link();
+        // A virtual function runs at the physical function's owner's leave.
+        let has_leave = self.behaviour.kind != Kind::I82576Vf || self.register(mailbox::LEAVE) != 0;
+        let is_running =
+            has_leave && self.has_bus_master && self.has_cable && !self.is_gone && self.has_link();
         is_running && is_sound && is_enabled && self.entries(ring) > 0
     }
 
-    pub(super) fn is_receiving(&self) -> bool {
+    /// Whether the receive queue at `ring` is.
+    pub(super) fn is_receiving(&self, ring: u64) -> bool {
         // Legacy descriptors: RFCTL bit 15 clear; advanced with one buffer of 2 KiB: SRRCTL.
         let has_format = match self.behaviour.kind {
             Kind::I82574 => self.register(0x5008) & 1 << 15 == 0 && self.register(RCTL) >> 16 & 3 == 0,
-            Kind::I82576 => self.register(0xc00c) >> 25 & 7 == 1 && self.register(0xc00c) & 0x7f == 2,
+            Kind::I82576 => self.has_one_buffer(ring),
+            Kind::I82576Vf => return self.has_one_buffer(ring) && self.is_ready(ring),
         };
         let strips_crc = self.register(RCTL) & 1 << 26 != 0;
-        self.register(RCTL) & 2 != 0 && strips_crc && has_format && self.is_ready(self.map.rx)
+        self.register(RCTL) & 2 != 0 && strips_crc && has_format && self.is_ready(ring)
     }
 
-    pub(super) fn is_transmitting(&self) -> bool {
-        self.register(TCTL) & 2 != 0 && self.is_ready(self.map.tx)
+    /// Advanced descriptors with one buffer of 2 KiB.
+    fn has_one_buffer(&self, ring: u64) -> bool {
+        let split = self.register(ring + 0x0c);
+        split >> 25 & 7 == 1 && split & 0x7f == 2
+    }
+
+    /// Whether the transmit queue at `ring` is.
+    pub(super) fn is_transmitting(&self, ring: u64) -> bool {
+        let is_on = self.behaviour.kind == Kind::I82576Vf || self.register(TCTL) & 2 != 0;
+        is_on && self.is_ready(ring)
     }
 
     fn has_link(&self) -> bool {
+        if self.behaviour.kind == Kind::I82576Vf {
+            return self.has_cable;
+        }
         let ctrl = self.register(CTRL);
         self.has_cable && self.has_negotiated && ctrl & 1 << 6 != 0 && ctrl & 1 << 3 == 0
     }
 
-    /// The receive queue's cause occurred.
-    pub(super) fn raise_rx(&mut self) {
-        let is_new = self.cause & self.map.rx_bit == 0;
-        self.cause |= self.map.rx_bit;
+    /// The cause of receive queue `queue` occurred.
+    pub(super) fn raise_rx(&mut self, queue: u64) {
+        let bit = self.rx_bit(queue);
+        let is_new = self.cause & bit == 0;
+        self.cause |= bit;
         if is_new {
-            self.send_messages(self.map.rx_bit);
+            self.send_messages(bit);
         }
     }
 
     /// Sends the messages of causes that became both pending and unmasked.
     fn send_messages(&mut self, bits: u32) {
-        if bits & self.cause & self.unmasked & self.map.rx_bit != 0
-            && let Some(vector) = self.rx_vector()
-        {
-            self.interrupts.raise(vector);
+        for queue in 0..self.map.queues {
+            if bits & self.cause & self.unmasked & self.rx_bit(queue) != 0
+                && let Some(vector) = self.rx_vector(queue)
+            {
+                self.interrupts.raise(vector);
+            }
+        }
+    }
+
+    /// The 82576 has a cause for each message.
+    fn rx_bit(&self, queue: u64) -> u32 {
+        match self.behaviour.kind {
+            Kind::I82574 => 1 << 20,
+            Kind::I82576 | Kind::I82576Vf => self.rx_vector(queue).map_or(0, |vector| 1 << vector),
         }
     }
 
     /// Interrupt vector allocation (82574 §10.2.4.9, 82576 §8.8.15).
-    fn rx_vector(&self) -> Option<u16> {
+    fn rx_vector(&self, queue: u64) -> Option<u16> {
+        let ivar = self.register(0x1700 + 4 * queue);
         let (entry, is_valid) = match self.behaviour.kind {
             Kind::I82574 => (self.register(0x00e4) & 7, self.register(0x00e4) & 8 != 0),
-            Kind::I82576 => {
-                let has_several = self.register(0x1514) & 1 << 4 != 0;
-                (self.register(0x1700) & 0x1f, has_several && self.register(0x1700) & 0x80 != 0)
-            }
+            Kind::I82576Vf => (ivar & 7, ivar & 0x80 != 0),
+            Kind::I82576 => (ivar & 0x1f, self.register(0x1514) & 1 << 4 != 0 && ivar & 0x80 != 0),
         };
         u16::try_from(entry).ok().filter(|_| is_valid)
     }
@@ -168,6 +219,7 @@ impl Gigabit {
             STATUS => 1 | u32::from(self.has_link()) << 1 | u32::from(ctrl & 4 == 0) << 19,
             EECD => 1 << 9,
             MDIC => self.register(MDIC) | READY,
+            mailbox::END if self.behaviour.kind == Kind::I82576Vf => self.read_mailbox(),
             _ if offset == self.map.cause => self.cause,
             _ if offset == self.map.unmask => self.unmasked,
             _ if STATISTICS.contains(&offset) => self.registers.insert(offset, 0).unwrap_or(0),
@@ -178,6 +230,11 @@ impl Gigabit {
     pub(super) fn write_register(&mut self, offset: u64, value: u32) {
         match offset {
             CTRL if value & 1 << 26 != 0 => self.restart(),
+            mailbox::END if self.behaviour.kind == Kind::I82576Vf => self.write_mailbox(value),
+            _ if mailbox::CLEARED_BY_ONE.contains(&offset) && self.behaviour.kind == Kind::I82576 => {
+                let kept = self.register(offset) & !value;
+                self.registers.insert(offset, kept);
+            }
             _ if offset == self.map.cause => self.cause &= !value,
             _ if offset == self.map.unmask => {
                 let new = value & !self.unmasked;
@@ -192,10 +249,11 @@ impl Gigabit {
     fn write_plain(&mut self, offset: u64, value: u32) {
         self.registers.insert(offset, value);
         self.has_negotiated |= offset == MDIC && value & NEGOTIATE == NEGOTIATE && value >> 16 & 0x1f == 0;
-        if offset == self.map.rx + TAIL {
+        let mut queues = 0..self.map.queues;
+        if queues.clone().any(|queue| offset == self.map.rx_queue(queue) + TAIL) {
             self.kicks[0] += 1;
         }
-        if offset == self.map.tx + TAIL {
+        if queues.any(|queue| offset == self.map.tx_queue(queue) + TAIL) {
             self.kicks[1] += 1;
             if self.behaviour.works_on_kick {
                 self.transmit();

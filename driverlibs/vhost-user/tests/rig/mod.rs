@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_vhost_user::{MonotonicClock, Options, VhostUser, Window};
+use weir_virtio::Error;
 use weir_virtio::net::{self, Net, RxQueue, TxQueue};
-use weir_virtio::{Error, Features};
 
 pub const BURST: usize = 32;
 pub const ENTRIES: u16 = 64;
@@ -40,7 +40,7 @@ pub fn patient() -> Options {
 }
 
 pub fn net_options(interrupt: bool) -> net::Options {
-    net::Options { entries: ENTRIES, features: Features::all(), interrupt }
+    net::Options { entries: ENTRIES, interrupt, ..net::Options::default() }
 }
 
 impl Rig {

@@ -72,18 +72,24 @@ pub(super) fn size(
     bars: &mut Bars,
 ) -> Result<(), PciError> {
     config.set_command(command.difference(CommandRegister::MEMORY_ENABLE | CommandRegister::IO_ENABLE));
+    let result = size_registers(config, offset::BARS, count, bars);
+    config.set_command(command);
+    result
+}
+
+/// As [`size()`], of `count` registers from `first` on, which decode nothing now.
+pub(super) fn size_registers(config: Config, first: u16, count: u8, bars: &mut Bars) -> Result<(), PciError> {
     let mut result = Ok(());
     let mut number = 0;
     while number < count {
         let is_last = number + 1 == count;
-        let (bar, registers) = size_one(config, offset::BARS + 4 * u16::from(number), is_last);
+        let (bar, registers) = size_one(config, first + 4 * u16::from(number), is_last);
         match bar {
             Ok(bar) => bars[usize::from(number)] = bar,
             Err(error) => result = Err(error),
         }
         number += registers;
     }
-    config.set_command(command);
     result
 }
 

@@ -11,8 +11,9 @@ use super::config::Config;
 use super::error::PciError;
 use super::registers::{
     AdvancedFeatures, CapabilityWord, DeviceCapabilities, ExpressWord, ExtendedWord, MsiControl, MsixControl,
-    MsixPlace, offset,
+    MsixPlace, SriovTotals, offset,
 };
+use super::sriov;
 
 /// Capability ids (PCI Code and ID Assignment Specification 1.15, chapter 2 and 3).
 mod id {
@@ -21,6 +22,7 @@ mod id {
     pub(super) const MSIX: u8 = 0x11;
     pub(super) const ADVANCED_FEATURES: u8 = 0x13;
     pub(super) const EXTENDED_ACS: u16 = 0x0d;
+    pub(super) const EXTENDED_ARI: u16 = 0x0e;
     pub(super) const EXTENDED_ATS: u16 = 0x0f;
     pub(super) const EXTENDED_SRIOV: u16 = 0x10;
 }
@@ -40,8 +42,19 @@ pub struct Capabilities {
     pub acs: Option<u16>,
     /// Offset of address translation services.
     pub ats: Option<u16>,
-    /// Offset of single-root I/O virtualization.
-    pub sriov: Option<u16>,
+    /// It has alternative routing ids: functions of it can be at any device number.
+    pub has_ari: bool,
+    /// Single-root I/O virtualization.
+    pub sriov: Option<Sriov>,
+}
+
+/// The SR-IOV capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sriov {
+    /// Where it is.
+    pub offset: u16,
+    /// Virtual functions that it can have, as far as Weir lets it.
+    pub functions: u16,
 }
 
 /// The PCI Express capability.
@@ -191,12 +204,14 @@ pub(super) fn read(config: Config, bars: &Bars) -> Result<Capabilities, PciError
     let extended = found.express.is_some().then(|| extended(config));
     for (id, at) in extended.into_iter().flatten() {
         match id {
-            id::EXTENDED_ACS => found.acs.get_or_insert(at),
-            id::EXTENDED_ATS => found.ats.get_or_insert(at),
-            id::EXTENDED_SRIOV => found.sriov.get_or_insert(at),
+            id::EXTENDED_ACS => _ = found.acs.get_or_insert(at),
+            id::EXTENDED_ATS => _ = found.ats.get_or_insert(at),
+            id::EXTENDED_ARI => found.has_ari = true,
+            id::EXTENDED_SRIOV if found.sriov.is_none() => found.sriov = Some(read_sriov(config, at)),
             _ => continue,
-        };
-        if at + 12 > CONFIG_END {
+        }
+        let bytes = if id == id::EXTENDED_SRIOV { sriov::CAPABILITY_BYTES } else { 12 };
+        if at + bytes > CONFIG_END {
             return Err(PciError::Malformed);
         }
     }
@@ -230,6 +245,11 @@ fn read_msix(config: Config, at: u16) -> Msix {
     let pending_bytes = u64::from(entries).div_ceil(64) * 8;
     let table = place(at + 4, u64::from(entries) * 16);
     Msix { offset: at, entries, table, pending: place(at + 8, pending_bytes) }
+}
+
+fn read_sriov(config: Config, at: u16) -> Sriov {
+    let totals = SriovTotals::from_bits(config.read(at + sriov::TOTALS));
+    Sriov { offset: at, functions: totals.initial().min(totals.total()).min(sriov::MAX_FUNCTIONS) }
 }
 
 /// Ids and offsets of the capabilities, each offset once (PCIe 6.0 §7.5.1.1.11 "Capabilities Pointer").

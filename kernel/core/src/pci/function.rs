@@ -8,8 +8,9 @@ use super::config::{Config, ConfigSpace};
 use super::error::PciError;
 use super::registers::{
     AcsFlags, AcsWord, AtsWord, BridgeControl, BusNumbers, ClassWord, HeaderWord, MsiControl, MsixControl,
-    RootControl, SriovControl, offset,
+    RootControl, offset,
 };
+use super::sriov;
 
 /// Root Control Register in the PCI Express capability (§7.5.3 "PCI Express Capability Structure").
 const ROOT_CONTROL: u16 = 0x1c;
@@ -44,8 +45,20 @@ pub struct Function {
     pub capabilities: Capabilities,
     /// What it checks of the transfers that pass it, as it was set.
     pub acs: Option<AcsWord>,
-    /// It described itself wrongly: it is listed, so that nobody is given a page that it decodes, and kept quiet.
+    /// It described itself wrongly, or not at all yet: it is listed, so that nobody is given a page that it decodes, and
+    /// kept quiet.
     pub is_malformed: bool,
+    /// What it is a virtual function of.
+    pub virtual_of: Option<VirtualOf>,
+}
+
+/// Whose virtual function one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualOf {
+    /// The physical function.
+    pub physical: PciAddress,
+    /// Which of its virtual functions, from 0.
+    pub number: u16,
 }
 
 /// Layout of a function's header.
@@ -128,7 +141,49 @@ impl Function {
             capabilities: Capabilities::default(),
             acs: None,
             is_malformed: false,
+            virtual_of: None,
         }
+    }
+
+    /// A virtual function that must not be asked yet: it holds its place and its registers.
+    pub(super) fn announced(
+        physical: &Function,
+        address: PciAddress,
+        number: u16,
+        device: u16,
+        bars: Bars,
+    ) -> Function {
+        Function {
+            address,
+            device,
+            bars,
+            is_multi_function: false,
+            capabilities: Capabilities::default(),
+            acs: None,
+            is_malformed: true,
+            virtual_of: Some(VirtualOf { physical: physical.address, number }),
+            ..*physical
+        }
+    }
+
+    /// Looks at an announced function and makes it quiet. Its ids and where its registers are it does not say itself
+    /// (PCIe 6.0 §9.3.4.1 "Configuration Space for VFs").
+    ///
+    /// # Errors
+    /// [`PciError::Vanished`] where nothing answers, [`PciError::Malformed`].
+    pub(super) fn discover_virtual(&mut self, space: &dyn ConfigSpace) -> Result<(), PciError> {
+        let config = Config::new(space, self.address);
+        let class = ClassWord::from_bits(config.read(offset::CLASS));
+        if class.into_bits() == u32::MAX {
+            return Err(PciError::Vanished);
+        }
+        (self.class, self.revision) = (class.class(), class.revision());
+        self.subsystem = config.read_half(offset::SUBSYSTEM + 2);
+        config.set_command(CommandRegister::INTERRUPT_DISABLE);
+        self.capabilities = capability::read(config, &self.bars)?;
+        self.quiet_capabilities(config);
+        self.is_malformed = false;
+        Ok(())
     }
 
     /// A bridge goes on mastering the bus: transfers from behind it need that. Nobody reports system errors, which a
@@ -180,9 +235,7 @@ impl Function {
             config.write(ats + 4, word.with_is_enabled(false).into_bits());
         }
         if let Some(sriov) = capabilities.sriov {
-            let control = SriovControl::from_bits(config.read(sriov + 8));
-            let off = control.with_has_functions(false).with_decodes_memory(false).with_status(0);
-            config.write(sriov + 8, off.into_bits());
+            sriov::switch_off(config, sriov.offset);
         }
         if let Some(express) = capabilities.express.filter(|it| it.port_type == PortType::RootPort) {
             let at = express.offset + ROOT_CONTROL;
@@ -265,10 +318,24 @@ impl Function {
     pub(super) fn present<'a>(&self, space: &'a dyn ConfigSpace) -> Result<Config<'a>, PciError> {
         let config = Config::new(space, self.address);
         // One that went while it was identified has the vendor of nobody.
-        let is_same = config.is_present()
-            && config.read_half(offset::VENDOR) == self.vendor
-            && config.read_half(offset::VENDOR + 2) == self.device;
+        let is_same = match self.virtual_of {
+            Some(_) => self.answers(config),
+            None => {
+                config.is_present()
+                    && config.read_half(offset::VENDOR) == self.vendor
+                    && config.read_half(offset::VENDOR + 2) == self.device
+            }
+        };
         if is_same { Ok(config) } else { Err(PciError::Vanished) }
+    }
+
+    /// Whether some function answers in its place. A virtual one has no ids of its own: its class tells.
+    pub(super) fn answers(&self, config: Config) -> bool {
+        let class = ClassWord::new().with_class(self.class).with_revision(self.revision);
+        match self.virtual_of {
+            Some(_) => config.read(offset::CLASS) == class.into_bits(),
+            None => config.is_present(),
+        }
     }
 
     fn rom_offset(&self) -> Option<u16> {

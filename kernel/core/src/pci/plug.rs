@@ -92,10 +92,15 @@ impl Inventory {
         let Some(bridge) = self.find(port) else { return };
         // A bridge is listed before what is behind it: from the end, nobody loses a parent, nor does `port` move.
         while let Some(gone) = (0..self.functions.len()).rfind(|index| self.is_behind(*index, bridge)) {
-            self.functions.remove(gone);
-            for parent in self.functions.iter_mut().filter_map(|function| function.parent.as_mut()) {
-                *parent -= usize::from(*parent > gone);
-            }
+            self.strike(gone);
+        }
+    }
+
+    /// Strikes off one function, which is nobody's parent.
+    pub(super) fn strike(&mut self, gone: usize) {
+        self.functions.remove(gone);
+        for parent in self.functions.iter_mut().filter_map(|function| function.parent.as_mut()) {
+            *parent -= usize::from(*parent > gone);
         }
     }
 
@@ -131,17 +136,17 @@ impl Inventory {
             let Some(bar) = arrived[function].bars[number] else { continue };
             let address = self.room(&bar, arrived, windows, reserved).ok_or(PciError::NoRoom)?;
             let config = arrived[function].present(space)?;
-            write(config, number, &bar, address)?;
+            write(config, offset::BARS, number, &bar, address)?;
             arrived[function].bars[number] = Some(Bar { address, ..bar });
         }
         Ok(())
     }
 
     /// Where nothing lies yet that is listed, has just arrived, or is reserved.
-    fn room(
+    pub(super) fn room(
         &self,
         bar: &Bar,
-        arrived: &Arrived,
+        arrived: &[Function],
         windows: &Windows,
         reserved: &[Range<PhysAddr>],
     ) -> Option<u64> {
@@ -171,9 +176,15 @@ fn by_size(arrived: &mut Arrived) -> FixedVec<(usize, usize), BARS> {
     all.into_iter().map(|(_, function, number)| (function, number)).collect()
 }
 
-/// Writes an address, and looks whether it was taken.
-fn write(config: Config, number: usize, bar: &Bar, address: u64) -> Result<(), PciError> {
-    let at = offset::BARS + 4 * u16::try_from(number).unwrap_or(0);
+/// Writes the address of register `number` of those from `first` on, and looks whether it was taken.
+pub(super) fn write(
+    config: Config,
+    first: u16,
+    number: usize,
+    bar: &Bar,
+    address: u64,
+) -> Result<(), PciError> {
+    let at = first + 4 * u16::try_from(number).unwrap_or(0);
     let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
     let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
     config.write(at, low);

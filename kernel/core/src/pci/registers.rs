@@ -408,10 +408,38 @@ pub struct SriovControl {
     #[bits(2)]
     pub migration: u8,
     pub decodes_memory: bool,
-    #[bits(12)]
+    /// Functions are found by alternative routing ids ("ARI Capable Hierarchy").
+    pub has_ari: bool,
+    #[bits(11)]
     pub other: u16,
     /// Cleared by writing 1.
     pub status: u16,
+}
+
+/// How many virtual functions there can be (§9.3.3.5 "InitialVFs", §9.3.3.6 "TotalVFs").
+#[bitfield(u32)]
+pub struct SriovTotals {
+    /// Without migration the same as the next.
+    pub initial: u16,
+    pub total: u16,
+}
+
+/// Where virtual functions are, counted from the physical one (§9.3.3.9 "First VF Offset", §9.3.3.10 "VF Stride").
+#[bitfield(u32)]
+pub struct SriovPlaces {
+    pub first: u16,
+    pub stride: u16,
+}
+
+/// §7.5.3.15 "Device Capabilities 2 Register" and §7.5.3.16 "Device Control 2 Register": of both, the bit of ARI
+/// forwarding.
+#[bitfield(u32)]
+pub struct AriForwarding {
+    #[bits(5)]
+    pub before: u8,
+    pub forwards: bool,
+    #[bits(26)]
+    pub after: u32,
 }
 
 const _: () = assert!(ClassWord::CLASS_OFFSET == 8);
@@ -442,4 +470,6 @@ const _: () = assert!(AdvancedFeaturesControl::IS_PENDING_OFFSET == 8);
 const _: () = assert!(AcsFlags::REQUEST_REDIRECT_OFFSET == 2 && AcsFlags::COMPLETION_REDIRECT_OFFSET == 3);
 const _: () = assert!(AcsFlags::UPSTREAM_FORWARDING_OFFSET == 4 && AcsFlags::DIRECT_TRANSLATED_OFFSET == 6);
 const _: () = assert!(AcsWord::ENABLED_OFFSET == 16 && AtsWord::IS_ENABLED_OFFSET == 31);
-const _: () = assert!(SriovControl::DECODES_MEMORY_OFFSET == 3 && SriovControl::STATUS_OFFSET == 16);
+const _: () = assert!(SriovControl::DECODES_MEMORY_OFFSET == 3 && SriovControl::HAS_ARI_OFFSET == 4);
+const _: () = assert!(SriovControl::STATUS_OFFSET == 16 && SriovTotals::TOTAL_OFFSET == 16);
+const _: () = assert!(SriovPlaces::STRIDE_OFFSET == 16 && AriForwarding::FORWARDS_OFFSET == 5);

@@ -142,7 +142,7 @@ impl PendingReset {
                 self.phase = Phase::Settling { until_us: after(RESET_US) };
             }
             Phase::Settling { .. } => self.phase = Phase::Answering { limit_us: after(READY_LIMIT_US) },
-            Phase::Answering { limit_us } if !config.is_present() => {
+            Phase::Answering { limit_us } if !self.function.answers(config) => {
                 if now_us >= limit_us {
                     Err(TimedOut { what: "function reset", limit_us: READY_LIMIT_US })?;
                 }

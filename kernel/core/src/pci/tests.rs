@@ -12,3 +12,4 @@ mod mapping;
 mod plugging;
 mod resets;
 mod slots;
+mod sriov;

@@ -142,6 +142,8 @@ impl Device {
     /// `NotFound`: nobody owns it. `Hardware`: it is over, but the device was not confirmed to be cut off; what it may
     /// still reach stays out of use.
     pub(super) fn take_away(&self, condition: &mut Condition) -> Result<(), Error> {
+        // 0: its virtual functions are nobody's any more.
+        self.end_virtuals();
         let start_ns = time::now_ns();
         // 1: the grant is dead: every later use of the owner's handle fails.
         let mut owner = self.owner.lock().take().ok_or(Error::NotFound)?;

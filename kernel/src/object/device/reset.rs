@@ -64,6 +64,8 @@ impl Device {
         if matches!(condition, Condition::Resetting(_) | Condition::Gone) || !self.has_reset() {
             return;
         }
+        // A reset forgets them (PCIe 6.0 §9.2.2.2 "FLR That Targets a PF").
+        self.end_virtuals();
         let now_us = now_us();
         let hold = hotplug::hold(self.function().address);
         let begun = {

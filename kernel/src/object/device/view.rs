@@ -14,11 +14,11 @@ use crate::mm::paging::Cache;
 use crate::object::event::Event;
 use crate::object::interrupt::{Interrupt, Route};
 use crate::object::process::Process;
-use crate::pci::pci;
+use crate::pci::{self, pci};
 
 impl Owner {
     /// `Busy` while a reset that it asked for is under way.
-    fn check_ready(&self) -> Result<(), Error> {
+    pub(super) fn check_ready(&self) -> Result<(), Error> {
         if self.is_resetting { Err(Error::Busy) } else { Ok(()) }
     }
 }
@@ -102,6 +102,9 @@ impl DeviceRef {
             flags,
             group: self.group(),
             owner: self.device.owner.lock().as_ref().map_or(0, |owner| owner.process.id),
+            physical: function.virtual_of.map_or(DeviceInfo::NOT_VIRTUAL, |of| pci::number(of.physical)),
+            virtual_number: function.virtual_of.map_or(0, |of| of.number),
+            virtual_functions: function.capabilities.sriov.map_or(0, |sriov| sriov.functions),
             faults,
             fault_storms,
             interrupt_storms,

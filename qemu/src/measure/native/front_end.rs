@@ -22,19 +22,22 @@ const ENTRIES: usize = 256;
 /// Whose driver it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum System {
-    Weir,
+    WeirSplit,
     DpdkSplit,
+    WeirPacked,
     DpdkPacked,
 }
 
 impl System {
-    /// In the order of a round.
-    pub(super) const ALL: [System; 3] = [System::Weir, System::DpdkSplit, System::DpdkPacked];
+    /// In the order of a round: Weir's, then DPDK's with the same rings.
+    pub(super) const ALL: [System; 4] =
+        [System::WeirSplit, System::DpdkSplit, System::WeirPacked, System::DpdkPacked];
 
     pub(super) fn word(self) -> &'static str {
         match self {
-            System::Weir => "weir",
+            System::WeirSplit => "weir-split",
             System::DpdkSplit => "dpdk-split",
+            System::WeirPacked => "weir-packed",
             System::DpdkPacked => "dpdk-packed",
         }
     }
@@ -58,7 +61,8 @@ pub(super) enum FrontEnd {
 pub(super) fn start(place: &Place, system: System, mode: Mode, socket: &Path) -> Result<FrontEnd> {
     let cpu = place.cpus[1];
     let rings = match system {
-        System::Weir => return weir(place, mode, socket),
+        System::WeirSplit => return weir(place, mode, socket, "split"),
+        System::WeirPacked => return weir(place, mode, socket, "packed"),
         System::DpdkSplit => "in_order=1,mrg_rxbuf=0",
         System::DpdkPacked => "packed_vq=1,in_order=1,mrg_rxbuf=0,vectorized=1",
     };
@@ -70,9 +74,9 @@ pub(super) fn start(place: &Place, system: System, mode: Mode, socket: &Path) ->
     Ok(FrontEnd::Dpdk(testpmd))
 }
 
-fn weir(place: &Place, mode: Mode, socket: &Path) -> Result<FrontEnd> {
+fn weir(place: &Place, mode: Mode, socket: &Path, rings: &str) -> Result<FrontEnd> {
     let mut command = child::bound(&place.program);
-    command.arg(mode.word()).arg(socket).args(["--cpu", &place.cpus[1].to_string()]);
+    command.arg(mode.word()).arg(socket).args(["--rings", rings, "--cpu", &place.cpus[1].to_string()]);
     command.args(["--entries", &ENTRIES.to_string(), "--circulating", &CIRCULATING.to_string()]);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     std::thread::sleep(Duration::from_secs(1));

@@ -70,9 +70,16 @@ impl Row {
         self.spread(|round| round[system].cycles)
     }
 
-    /// Weir's rate over that of `system`, round by round.
-    fn ratio(&self, system: usize) -> Spread {
-        self.spread(|round| round[0].mpps / round[system].mpps)
+    /// Weir's rate over that of DPDK with the same rings, round by round; `None` for Weir's own.
+    fn ratio(&self, system: usize) -> Option<Spread> {
+        let weir = system.checked_sub(1).filter(|weir| weir % 2 == 0)?;
+        Some(self.spread(|round| round[weir].mpps / round[system].mpps))
+    }
+
+    /// The same with the better rings of each, whichever they were in a round.
+    fn best_ratio(&self) -> Spread {
+        let best = |round: &[Sample], first: usize| round[first].mpps.max(round[first + 2].mpps);
+        self.spread(|round| best(round, 0) / best(round, 1))
     }
 }
 
@@ -82,7 +89,7 @@ pub(super) fn text(rows: &[Row], load: f64) -> String {
         format!("{:8} {:12} {:>22} {:>22} {:>14}\n", "row", "system", "Mpps", "weir / it", "cycles/packet");
     for row in rows {
         for (index, system) in System::ALL.iter().enumerate() {
-            let ratio = if index == 0 { String::new() } else { shown(row.ratio(index), 2) };
+            let ratio = row.ratio(index).map_or_else(String::new, |ratio| shown(ratio, 2));
             let (mpps, cycles) = (shown(row.mpps(index), 1), row.cycles(index).median);
             let _ =
                 writeln!(text, "{:8} {:12} {mpps:>22} {ratio:>22} {cycles:>14.0}", row.mode, system.word());
@@ -110,10 +117,20 @@ pub(super) fn figures(rows: &[Row], load: f64) -> Vec<Figure> {
             };
             add("rate", "Mpps", row.mpps(index));
             add("busy_cycles", "cycles/packet", row.cycles(index));
-            if index > 0 {
-                add("weir_ratio", "ratio", row.ratio(index));
+            if let Some(ratio) = row.ratio(index) {
+                add("weir_ratio", "ratio", ratio);
             }
         }
+        let metric = format!("{}_weir_ratio", row.mode);
+        let system = "dpdk-best";
+        figures.push(Figure {
+            suite: "native",
+            metric,
+            unit: "ratio",
+            system,
+            config,
+            spread: row.best_ratio(),
+        });
     }
     figures
 }
@@ -124,15 +141,18 @@ mod tests {
 
     fn row() -> Row {
         let sample = |mpps| Sample { mpps, cycles: 100.0 / mpps };
-        let round = |weir, split, packed| vec![sample(weir), sample(split), sample(packed)];
         // A fast and a slow round: only ratios within a round say what is faster.
-        Row { mode: "tx", samples: vec![round(20.0, 10.0, 40.0), round(3.0, 1.0, 6.0)] }
+        let rounds = [[20.0, 10.0, 40.0, 80.0], [3.0, 1.0, 2.0, 4.0]];
+        Row { mode: "tx", samples: rounds.map(|round| round.map(sample).to_vec()).to_vec() }
     }
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        assert_eq!(row().ratio(1), Spread { median: 2.5, lo: 2.0, hi: 3.0, n: 2 });
-        assert_eq!(row().ratio(2), Spread { median: 0.5, lo: 0.5, hi: 0.5, n: 2 });
+        assert_eq!(row().ratio(0), None);
+        assert_eq!(row().ratio(1), Some(Spread { median: 2.5, lo: 2.0, hi: 3.0, n: 2 }));
+        assert_eq!(row().ratio(2), None);
+        assert_eq!(row().ratio(3), Some(Spread { median: 0.5, lo: 0.5, hi: 0.5, n: 2 }));
+        assert_eq!(row().best_ratio(), Spread { median: 0.625, lo: 0.5, hi: 0.75, n: 2 });
         assert_eq!(row().mpps(0), Spread { median: 11.5, lo: 3.0, hi: 20.0, n: 2 });
     }
 
@@ -141,9 +161,13 @@ mod tests {
         let text = text(&[row()], 0.25);
         assert!(text.contains("2.50 [2.00, 3.00]") && text.contains("load before: 0.25"), "{text}");
         let figures = serde_json::to_value(figures(&[row()], 0.25)).expect("plain values");
-        assert_eq!(figures.as_array().map(Vec::len), Some(8));
-        assert_eq!(figures[4]["metric"], "tx_weir_ratio");
+        assert_eq!(figures.as_array().map(Vec::len), Some(11));
+        assert_eq!(
+            (&figures[4]["metric"], &figures[4]["system"]),
+            (&"tx_weir_ratio".into(), &"dpdk-split".into())
+        );
         assert_eq!((&figures[4]["median"], &figures[4]["n"]), (&2.5.into(), &2.into()));
         assert_eq!(figures[4]["config"]["load"], 0.25);
+        assert_eq!(figures[10]["system"], "dpdk-best");
     }
 }

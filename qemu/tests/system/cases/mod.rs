@@ -10,13 +10,17 @@ mod documents;
 mod echo;
 mod hotplug;
 mod lifecycle;
+mod link;
 mod measure;
 mod modes;
 mod native;
+mod packets;
 mod restart;
 mod runner;
 mod selftest;
+mod sriov;
 mod topology;
+mod virtio;
 
 use anyhow::Result;
 
@@ -40,17 +44,21 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         topology::CASES,
         restart::CASES,
         hotplug::CASES,
+        sriov::CASES,
+        link::CASES,
         audit::CASES,
         lifecycle::CASES,
         command::CASES,
         measure::CASES,
         control::CASES,
         native::CASES,
+        packets::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(virtio::cases());
     all.extend(attack::cases());
     all
 }

@@ -121,6 +121,7 @@ fn config(code: Code) -> Result<(Config, TempPath)> {
         append: String::new(),
         networks: vec![],
         extra: vec![],
+        observer: None,
     };
     Ok((config, file))
 }

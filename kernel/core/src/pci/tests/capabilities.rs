@@ -1,5 +1,5 @@
 use super::fake::{Fake, Machine, at};
-use crate::pci::{BarRange, Function, Msi, PortType};
+use crate::pci::{BarRange, Function, Msi, PortType, Sriov};
 
 const PLACE: (u8, u8, u8) = (0, 1, 0);
 
@@ -32,7 +32,8 @@ fn devices_of_the_test_machine() {
     );
 
     let igb = discover(Fake::igb(0xfe00_0000));
-    assert_eq!(igb.capabilities.sriov, Some(0x108));
+    assert_eq!(igb.capabilities.sriov, Some(Sriov { offset: 0x108, functions: 8 }));
+    assert!(igb.capabilities.has_ari);
     let nvme = discover(Fake::nvme(1 << 40));
     assert_eq!(nvme.capabilities.msix.unwrap().table, BarRange { bar: 0, offset: 0x2000, bytes: 65 * 16 });
     assert_eq!(nvme.capabilities.msix.unwrap().pending.bytes, 16);

@@ -132,9 +132,9 @@ impl Fake {
         let at = self.next_standard;
         let capabilities = if has_flr { 0x1000_8000 } else { 0x8000 };
         let device = [(2 << 16 | port_type << 20, 0), (capabilities, 0), (0x0001_2810, 0x7fff), (0, 0)];
-        // Firmware let a root port report system errors.
-        let root = [(0, 0), (0, 0), (0, 0), (0x17, 0x1f)];
-        let words = if port_type == 4 { [device, root].concat() } else { device.to_vec() };
+        // Firmware let a root port report system errors. It can forward by alternative routing ids.
+        let root = [(0, 0), (0, 0), (0, 0), (0x17, 0x1f), (0, 0), (0x20, 0), (0, 0xffff)];
+        let words = if port_type == 4 { [&device[..], &root].concat() } else { device.to_vec() };
         let mut fake = self.capability(0x10, &words);
         fake.cleared_by_one[usize::from(at / 4) + 2] = 0x000f_0000;
         if has_flr {
@@ -200,7 +200,21 @@ impl Fake {
         let fake = Fake::endpoint(0x8086, 0x10c9, 0x02_00_00);
         let fake = fake.memory(0, 0x2_0000, base).memory_64(3, 0x4000, u64::from(base) + 0x4_0000);
         let fake = fake.msix(10, 3, 0x2003).express(0, true).extended(0x0e, &[(0, 0)]);
-        fake.extended(0x10, &[(0, 0), (0x9, 0x1f), (0x0008_0008, 0)])
+        let registers = (0xc, 0xffff_c000);
+        let counts = [(0, 0), (0x9, 0x1f), (0x0008_0008, 0), (0, 0xffff), (0x0002_0080, 0), (0x10ca_0000, 0)];
+        let pages = [(0x553, 0), (1, 0)];
+        let bars = [registers, (0, !0), (0, 0), registers, (0, !0), (0, 0), (0, 0)];
+        fake.extended(0x10, &[&counts[..], &pages, &bars].concat())
+    }
+
+    /// A virtual function of igb: without ids and addresses.
+    pub(super) fn igb_virtual() -> Fake {
+        Fake::igb_virtual_with_table(3)
+    }
+
+    pub(super) fn igb_virtual_with_table(table: u32) -> Fake {
+        let fake = Fake::new(!0, 0x02_00_00, 0).with(0x04, 0x0010_0000, 0x404).with(0x2c, 0x1101_1af4, 0);
+        fake.express(0, true).msix(3, table, 0x2003)
     }
 
     /// NVMe: its MSI-X table is in the BAR with its registers.
