@@ -89,6 +89,16 @@ pub fn plugin(is_old: bool) -> Result<PathBuf> {
     Ok(workspace::target_dir().join("release/libweir_observer.so"))
 }
 
+/// Builds the program `name` of `package` for this machine, optimized, and returns its file.
+///
+/// # Errors
+/// It does not build; the compiler's messages have been printed.
+pub fn host_program(package: &str, name: &str) -> Result<PathBuf> {
+    let words = ["build", "--locked", "--release", "-p", package, "--bin", name];
+    run(&format!("building {name}"), workspace::cargo().args(words))?;
+    Ok(workspace::target_dir().join("release").join(name))
+}
+
 fn output(target: &str, profile: Profile, name: &str) -> PathBuf {
     workspace::target_dir().join(target).join(profile.of(target).1).join(name)
 }

@@ -26,6 +26,7 @@ Examples:
   ./weir audit --machine q35-vtd      who reaches what in the default system on that machine
   ./weir measure                      figures of this tree, in a table
   ./weir measure control              what the control path costs
+  ./weir measure native               packets per second against DPDK, without a machine
 
 WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
 enough, or a private copy is unpacked into the cache directory of the user.";
@@ -161,6 +162,8 @@ pub enum Table {
     Packets,
     /// Requests to a disk: instructions
     Block,
+    /// The virtio driver against DPDK's, natively over vhost-user: packets per second
+    Native,
 }
 
 /// Options of `weir measure`.

@@ -7,7 +7,8 @@
 //! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
 //! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) ·
-//! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`measure`] · [`audit`] · [`docs`].
+//! [`guest`] and [`peer`] (a machine under test, the other end of its network) ·
+//! [`testpmd`] (DPDK's, the peer without a machine) · [`measure`] · [`audit`] · [`docs`].
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -29,6 +30,7 @@ pub mod report;
 pub mod run;
 pub mod suite;
 pub mod system;
+pub mod testpmd;
 pub mod tools;
 pub mod vm;
 pub mod workspace;

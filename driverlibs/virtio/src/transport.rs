@@ -154,10 +154,11 @@ pub(crate) fn negotiate<T: Transport>(transport: &T, wanted: Features) -> Result
     let agreed = offered & (wanted | T::REQUIRED);
     transport.write_features(agreed);
     transport.write_status(status | Status::FEATURES_OK);
-    if !transport.read_status().contains(Status::FEATURES_OK) {
-        return Err(Error::FeaturesRefused);
+    match transport.read_status() {
+        Status::GONE => Err(weir_hal::Error::Gone.into()),
+        status if status.contains(Status::FEATURES_OK) => Ok(agreed),
+        _ => Err(Error::FeaturesRefused),
     }
-    Ok(agreed)
 }
 
 /// The size the device proposes for a queue, at most `entries_max`.

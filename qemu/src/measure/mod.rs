@@ -5,11 +5,13 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`packets`] (the data path, likewise) · [`block`] (requests to a disk) · [`percentiles`].
+//! its own table) · [`packets`] (the data path, likewise) · [`block`] (requests to a disk) · [`native`] (against DPDK,
+//! without a machine) · [`percentiles`].
 
 pub mod block;
 pub mod control;
 mod figures;
+mod native;
 pub mod packets;
 pub mod percentiles;
 
@@ -82,6 +84,7 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         Table::Control => return control::run(&machines, options.quick, json),
         Table::Packets => return packets::run(&machines, json),
         Table::Block => return block::run(&machines, json),
+        Table::Native => return native::run(options.quick, json),
         Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;

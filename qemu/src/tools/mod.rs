@@ -4,6 +4,7 @@
 //! Small face: [`qemu()`] gives a QEMU to run; [`unpacked`] gives any package of the distribution as files.
 
 mod archive;
+mod dpdk;
 mod packages;
 mod qemu;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 pub use archive::{Archive, Distribution};
+pub use dpdk::{Testpmd, testpmd};
 pub use packages::{Release, Unpacked, unpacked};
 pub use qemu::{Qemu, Series, qemu};
 

@@ -14,6 +14,7 @@ mod lifecycle;
 mod link;
 mod measure;
 mod modes;
+mod native;
 mod packets;
 mod restart;
 mod runner;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         command::CASES,
         measure::CASES,
         control::CASES,
+        native::CASES,
         packets::CASES,
         documents::CASES,
     ] {
