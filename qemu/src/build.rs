@@ -75,6 +75,20 @@ pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
     Ok(names.iter().map(|name| output(APP_TARGET, profile, name)).collect())
 }
 
+/// Builds QEMU's plugin and returns its file. `is_old`: for versions before 11.
+///
+/// # Errors
+/// It does not build; the compiler's messages have been printed.
+pub fn plugin(is_old: bool) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--locked", "--release", "-p", "weir-observer"]);
+    if is_old {
+        cargo.args(["--features", "old-api"]);
+    }
+    run("building the observer", &mut cargo)?;
+    Ok(workspace::target_dir().join("release/libweir_observer.so"))
+}
+
 fn output(target: &str, profile: Profile, name: &str) -> PathBuf {
     workspace::target_dir().join(target).join(profile.of(target).1).join(name)
 }

@@ -87,6 +87,9 @@ pub struct RunOptions {
     /// Memory of the machine, such as 512M or 8G
     #[arg(long, default_value = "512M", value_name = "SIZE")]
     pub memory: String,
+    /// Image file of a disk (raw; written to); may be given again for more
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
     /// UDP port of this host that leads to the guest's port 7 (default: 7007, or the next free one)
     #[arg(long)]
     pub port: Option<u16>,
@@ -154,6 +157,10 @@ pub enum Table {
     Basics,
     /// Mapping, granting, revoking, interrupts and faults: instructions and time
     Control,
+    /// Receiving a frame and sending it back: instructions and kernel entries, counted from outside
+    Packets,
+    /// Requests to a disk: instructions
+    Block,
 }
 
 /// Options of `weir measure`.
@@ -162,8 +169,9 @@ pub struct MeasureOptions {
     /// What to measure
     #[arg(default_value = "basics", value_name = "TABLE")]
     pub table: Table,
-    /// Machine to measure `control` on, a file of qemu/machines; several may be given
-    #[arg(long, default_value = "q35-vtd", value_name = "NAME")]
+    /// Machine to measure `control`, `packets` or `block` on, a file of qemu/machines; several may be given [default:
+    /// q35-vtd; for packets one machine for each network device]
+    #[arg(long, value_name = "NAME")]
     pub machine: Vec<String>,
     /// Write the figures as JSON, too
     #[arg(long, value_name = "FILE")]

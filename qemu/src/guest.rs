@@ -1,6 +1,7 @@
 //! A machine under test: waits for what it says, with deadlines, and keeps the console for the report.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::audit::reach::Reach;
@@ -10,7 +11,7 @@ use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
 use crate::vm::config::{COUNTING, EMULATED};
 use crate::vm::symbols::Symbols;
-use crate::vm::{Config, Event, Lines, Outcome, Vm, without_escapes};
+use crate::vm::{Config, Event, Lines, Outcome, Vm, observer, without_escapes};
 use crate::workspace;
 use anyhow::{Result, anyhow};
 use serde_json::json;
@@ -33,11 +34,14 @@ pub struct Setup {
     cpus: u32,
     manifest: &'static str,
     networks: Vec<String>,
+    nic_properties: String,
+    disks: Vec<PathBuf>,
     extra: Vec<String>,
     words: String,
     bundle: Option<Vec<u8>>,
     slots: u32,
     oldest_qemu: Option<u32>,
+    is_observed: bool,
 }
 
 impl Setup {
@@ -51,11 +55,14 @@ impl Setup {
             cpus: 2,
             manifest,
             networks: vec![],
+            nic_properties: String::new(),
+            disks: vec![],
             extra: vec![],
             words: "check_tables=on".into(),
             bundle: None,
             slots: 0,
             oldest_qemu: None,
+            is_observed: false,
         }
     }
 
@@ -84,6 +91,21 @@ impl Setup {
         self
     }
 
+    /// Adds properties to the machine's network devices.
+    #[must_use]
+    pub fn nic_properties(mut self, properties: &str) -> Setup {
+        self.nic_properties.push(',');
+        self.nic_properties.push_str(properties);
+        self
+    }
+
+    /// Adds a disk: the image file, which lives as long as the caller keeps it.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Setup {
+        self.disks.push(image.into());
+        self
+    }
+
     /// Adds options of QEMU: devices.
     #[must_use]
     pub fn with(mut self, words: &[&str]) -> Setup {
@@ -95,6 +117,12 @@ impl Setup {
     #[must_use]
     pub fn oldest_qemu(self, major: u32) -> Setup {
         Setup { oldest_qemu: Some(major), ..self }
+    }
+
+    /// Counts instructions and kernel entries from outside, see [`Guest::observe`]. The guest becomes several times slower.
+    #[must_use]
+    pub fn observed(self) -> Setup {
+        Setup { is_observed: true, ..self }
     }
 
     /// Adds words to the kernel's command line.
@@ -178,7 +206,9 @@ impl Setup {
     pub fn start_built(self, system: &System) -> Result<Guest> {
         let other = self.bundle.map(|bytes| scratch_file("bundle", &bytes)).transpose()?;
         let mut machine = Machine::named(&self.machine)?;
+        machine.nic.push_str(&self.nic_properties);
         machine.oldest_qemu = machine.oldest_qemu.max(self.oldest_qemu);
+        let observer = self.is_observed.then(|| observer::plugin(&machine.qemu()?)).transpose()?;
         let config = Config {
             machine,
             accelerator: self.accelerator,
@@ -191,7 +221,9 @@ impl Setup {
                 None => self.words,
             },
             networks: self.networks,
+            disks: self.disks,
             extra: self.extra,
+            observer,
         };
         Guest::start(&config, Symbols::new(system))
     }
@@ -261,7 +293,11 @@ impl Guest {
                         .ok_or_else(|| self.failure(&format!("{outcome:?} while waiting for {what}")));
                 }
                 Some(event) => self.see(event),
-                None => return Err(self.failure(&format!("no sign of {what} within {} s", limit.as_secs()))),
+                None => {
+                    let where_it_is = self.vm.as_mut().map(Vm::whereabouts).unwrap_or_default();
+                    let seconds = limit.as_secs();
+                    return Err(self.failure(&format!("no sign of {what} within {seconds} s; {where_it_is}")));
+                }
             }
         }
     }
@@ -415,12 +451,12 @@ impl Guest {
         self.vm()?.device_add(&device)
     }
 
-    /// Plugs the cable of the network device `network`, from 0, in or out.
+    /// Pulls the cable of a network device, counted in bus order, or plugs it in.
     ///
     /// # Errors
-    /// There is no such device.
-    pub fn set_link(&mut self, network: u32, is_up: bool) -> Result<()> {
-        self.vm()?.set_link(&format!("n{network}"), is_up)
+    /// QEMU refuses: there is no such device.
+    pub fn set_link(&mut self, network: u32, up: bool) -> Result<()> {
+        self.vm()?.set_link(&format!("n{network}"), up)
     }
 
     /// Presses the attention button of a slot that a device was plugged into.
@@ -463,6 +499,14 @@ impl Guest {
     pub fn audit(&mut self) -> Result<Reach> {
         self.type_line("audit")?;
         self.wait("the audit's report", ANSWER_LIMIT, |guest| guest.audit.clone())
+    }
+
+    /// What was counted from outside so far, one per CPU.
+    ///
+    /// # Errors
+    /// It was not started [`observed`](Setup::observed), or has ended.
+    pub fn observe(&mut self) -> Result<Vec<observer::Cpu>> {
+        self.vm()?.observe()
     }
 
     /// What was measured so far.

@@ -35,8 +35,16 @@ pub struct Machine {
     pub options: Vec<String>,
     /// Its network device, as an argument of `-device` without `netdev` and `bus`.
     pub nic: String,
+    /// Its disks, as an argument of `-device` without `drive` and `bus`.
+    #[serde(default = "nvme")]
+    pub disk: String,
     /// The oldest major version of QEMU that plays it right, where not every one does.
     pub oldest_qemu: Option<u32>,
+}
+
+/// The disks of a machine that does not say.
+fn nvme() -> String {
+    "nvme,serial=weir".into()
 }
 
 impl Machine {

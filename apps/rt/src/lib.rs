@@ -19,7 +19,7 @@
 //! Reading order: [`start`] · [`call`] · [`handle`] · one module per kernel object ([`process`], [`thread`],
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
 //! [`clock`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
-//! libraries need) · `heap` · `tls` · [`panic`](mod@panic).
+//! libraries need) · [`marker`] (for who counts from outside) · `heap` · `tls` · [`panic`](mod@panic).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -36,6 +36,7 @@ mod heap;
 pub mod interrupt;
 pub mod kernel_page;
 pub mod log;
+pub mod marker;
 pub mod memory;
 pub mod panic;
 pub mod poll;

@@ -5,10 +5,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod multi_queue;
+mod offload;
+
+pub use multi_queue::{HashTypes, Lane, MultiQueue, OpenedPairs, RSS_KEY_BYTES, Rss};
+pub use offload::{Checksum, Offloads, Segments, TxOffload};
+
 use core::fmt::Display;
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
-use weir_pool::{Burst, Pool};
+use weir_pool::{Buf, Burst, Pool};
 
 /// Why a driver failed.
 pub trait NicError: Display {
@@ -70,6 +78,17 @@ pub trait Nic: Sized {
     /// The host's.
     fn read_link_up(&self) -> Result<bool, Self::Error>;
 
+    /// What it does for its owner. What a driver does not say it cannot.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
+
+    /// Whether the link, or what else the device tells of itself, may have changed since this was asked last. Costs a
+    /// load, no register read; a driver that cannot know says yes.
+    fn has_news(&mut self) -> bool {
+        true
+    }
+
     /// Whether the device stopped by itself, or is gone. Costs a register read.
     fn has_stopped(&self) -> bool;
 }
@@ -129,4 +148,18 @@ pub trait TxQueue {
     /// # Errors
     /// A buffer of another pool.
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Self::Error>;
+}
+
+/// A transmit queue whose device does what [`Nic::offloads`] says.
+pub trait OffloadingTxQueue: TxQueue {
+    /// As [`TxQueue::transmit`]; `offload` says what is to be done with a frame, whose first buffer it is given.
+    ///
+    /// # Errors
+    /// As for `transmit`; and what the device cannot do, or the frame is too short for.
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        offload: impl FnMut(&Buf) -> TxOffload,
+    ) -> Result<usize, Self::Error>;
 }

@@ -23,6 +23,8 @@ pub struct Buf {
     base: NonNull<u8>,
     start: u16,
     len: u16,
+    continues: bool,
+    is_checksum_good: bool,
 }
 
 // SAFETY: a `Buf` is the only way to its bytes, which belong to no thread.
@@ -34,7 +36,7 @@ impl Buf {
     /// # Safety
     /// `base` is as the type's invariant says.
     pub(crate) unsafe fn new(base: NonNull<u8>) -> Buf {
-        Buf { base, start: HEADROOM_BYTES, len: 0 }
+        Buf { base, start: HEADROOM_BYTES, len: 0, continues: false, is_checksum_good: false }
     }
 
     /// Where its bytes begin.
@@ -109,6 +111,44 @@ impl Buf {
         true
     }
 
+    /// Takes a header of `N` bytes off the front of the frame; `None`, and no change, where the frame is shorter.
+    #[must_use]
+    #[inline]
+    pub fn strip<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = const { header_bytes(N) };
+        let header = *self.frame().first_chunk::<N>()?;
+        // The end of the frame stays where it was.
+        self.start += bytes;
+        self.len -= bytes;
+        Some(header)
+    }
+
+    /// Whether the frame goes on in the next buffer of a burst: a frame longer than a buffer lies in several.
+    #[must_use]
+    #[inline]
+    pub fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Says whether the frame goes on in the next buffer.
+    #[inline]
+    pub fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
+    }
+
+    /// Whether the device found the checksum behind the IP header to be right. "No" says nothing.
+    #[must_use]
+    #[inline]
+    pub fn is_checksum_good(&self) -> bool {
+        self.is_checksum_good
+    }
+
+    /// Says that the checksum behind the IP header is right.
+    #[inline]
+    pub fn set_checksum_good(&mut self) {
+        self.is_checksum_good = true;
+    }
+
     /// Hands it to a device. What the device is told is the caller's affair, so only the pool lends.
     #[inline]
     pub(crate) fn into_flight(self) -> InFlight {
@@ -160,12 +200,13 @@ impl InFlight {
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most BUF_BYTES, just checked")]
         let len = len as u16;
-        Ok(Buf { base: self.base, start, len })
+        Ok(Buf { base: self.base, start, len, continues: false, is_checksum_good: false })
     }
 
     /// Takes it back, empty.
     #[inline]
     pub fn complete_empty(self) -> Buf {
-        Buf { base: self.base, start: HEADROOM_BYTES, len: 0 }
+        // SAFETY: it was a `Buf`, which is gone: the type's invariant held for it.
+        unsafe { Buf::new(self.base) }
     }
 }

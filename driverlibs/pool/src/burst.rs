@@ -1,11 +1,15 @@
 //! Some buffers, in order: what a queue receives or sends at once.
+#![expect(unsafe_code, reason = "slots that hold nothing are not written, so a burst costs nothing to make")]
+
+use core::mem::MaybeUninit;
 
 use crate::Buf;
 
 /// A first-in-first-out list of at most `N` buffers, in place: no allocation.
+///
+/// **Invariant: `head ≤ tail ≤ N`, and exactly `slots[head..tail]` hold buffers.**
 pub struct Burst<const N: usize> {
-    /// `slots[head..tail]` are filled, the others empty.
-    slots: [Option<Buf>; N],
+    slots: [MaybeUninit<Buf>; N],
     head: usize,
     tail: usize,
 }
@@ -13,8 +17,9 @@ pub struct Burst<const N: usize> {
 impl<const N: usize> Burst<N> {
     /// An empty one.
     #[must_use]
+    #[inline]
     pub const fn new() -> Burst<N> {
-        Burst { slots: [const { None }; N], head: 0, tail: 0 }
+        Burst { slots: [const { MaybeUninit::uninit() }; N], head: 0, tail: 0 }
     }
 
     /// How many it holds.
@@ -48,7 +53,7 @@ impl<const N: usize> Burst<N> {
             self.move_to_front();
         }
         let Some(slot) = self.slots.get_mut(self.tail) else { return Err(buf) };
-        *slot = Some(buf);
+        slot.write(buf);
         self.tail += 1;
         Ok(())
     }
@@ -56,25 +61,49 @@ impl<const N: usize> Burst<N> {
     /// Removes the first buffer.
     #[inline]
     pub fn pop(&mut self) -> Option<Buf> {
-        let buf = self.slots.get_mut(self.head)?.take()?;
-        self.head += 1;
-        if self.head == self.tail {
-            (self.head, self.tail) = (0, 0);
+        if self.is_empty() {
+            return None;
         }
+        // SAFETY: `head < tail ≤ N`.
+        let slot = unsafe { self.slots.get_unchecked(self.head) };
+        // SAFETY: it holds a buffer (type invariant), and from here on none: `head` moves past it.
+        let buf = unsafe { slot.assume_init_read() };
+        self.head += 1;
         Some(buf)
+    }
+
+    /// The first buffer, which stays.
+    #[must_use]
+    #[inline]
+    pub fn front(&self) -> Option<&Buf> {
+        self.iter().next()
+    }
+
+    /// The buffers, in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &Buf> {
+        // SAFETY: `head ≤ tail ≤ N`.
+        let filled = unsafe { self.slots.get_unchecked(self.head..self.tail) };
+        // SAFETY: these hold buffers (type invariant).
+        filled.iter().map(|slot| unsafe { slot.assume_init_ref() })
     }
 
     /// The buffers, in order, to be changed in place.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Buf> {
-        self.slots.get_mut(self.head..self.tail).unwrap_or_default().iter_mut().flatten()
+        // SAFETY: `head ≤ tail ≤ N`.
+        let filled = unsafe { self.slots.get_unchecked_mut(self.head..self.tail) };
+        // SAFETY: these hold buffers (type invariant).
+        filled.iter_mut().map(|slot| unsafe { slot.assume_init_mut() })
     }
 
-    /// After a partial send the filled slots do not start at 0; rare, so paid for here.
+    /// The filled slots need not start at 0; rare, so paid for here.
     #[cold]
     fn move_to_front(&mut self) {
         let len = self.len();
-        self.slots.rotate_left(self.head);
+        if len > 0 {
+            self.slots.rotate_left(self.head);
+        }
         (self.head, self.tail) = (0, len);
     }
 }

@@ -1,4 +1,4 @@
-//! Packet buffers in DMA memory, zero-copy.
+//! Buffers in DMA memory, zero-copy: for packets ([`Pool`]) and, of chosen size, for block devices ([`block`]).
 //!
 //! **Invariant: a buffer is in one place only: on the free list, in one [`Buf`] (the CPU owns its bytes), or in
 //! one [`InFlight`] (the device does; it has no accessors).** No allocation and no atomic on the data path.
@@ -15,10 +15,12 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod buf;
 pub mod burst;
 pub mod pool;
 
+pub use block::{BLOCK_BUF_MAX_BYTES, BLOCK_BUF_MIN_BYTES, BlockBuf, BlockInFlight, BlockPool};
 pub use buf::{BUF_BYTES, Buf, FRAME_BYTES, HEADROOM_BYTES, InFlight};
 pub use burst::Burst;
 pub use pool::Pool;

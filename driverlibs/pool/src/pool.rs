@@ -90,6 +90,13 @@ impl Pool {
         self.available += 1;
     }
 
+    /// Whether a buffer is one of this pool.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, buf: &Buf) -> bool {
+        self.offset(buf).is_some()
+    }
+
     /// Hands a buffer's frame to a device: where the device finds it, and what gives it back.
     ///
     /// # Errors
@@ -99,6 +106,16 @@ impl Pool {
         let Some(offset) = self.offset(&buf) else { return Err(buf) };
         let iova = self.iova.add((offset + usize::from(buf.start())) as u64);
         Ok((buf.into_flight(), iova))
+    }
+
+    /// Hands an empty buffer to a device: what gives it back, and where the device finds the place of a fresh frame.
+    /// `None` where all are out.
+    #[inline]
+    pub fn lend_fresh(&mut self) -> Option<(InFlight, Iova)> {
+        let buf = self.take()?;
+        // One of this pool, so that its offset needs no check.
+        let offset = buf.base().as_ptr().addr().wrapping_sub(self.base) + usize::from(buf.start());
+        Some((buf.into_flight(), self.iova.add(offset as u64)))
     }
 
     #[inline]

@@ -18,9 +18,9 @@ pub mod local;
 pub mod position;
 pub mod shared;
 
-pub use local::LocalRing;
+pub use local::{LocalRing, LocalView};
 pub use position::Position;
-pub use shared::{Shareable, SharedRing, SharedU16};
+pub use shared::{Shareable, SharedRing, SharedU16, SharedView};
 
 /// Most entries of a ring: what a free-running 16-bit [`Position`] can tell apart.
 pub const MAX_ENTRIES: u16 = 1 << 15;

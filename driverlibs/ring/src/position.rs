@@ -6,6 +6,14 @@
 pub struct Position(pub u16);
 
 impl Position {
+    /// The position after `count` entries, however many.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "positions wrap")]
+    pub const fn of(count: usize) -> Position {
+        Position(count as u16)
+    }
+
     /// The position `entries` further, wrapping.
     #[must_use]
     #[inline]

@@ -1,6 +1,7 @@
 //! Rings and words that the device sees.
 #![expect(unsafe_code, reason = "device memory is reached by pointers")]
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -52,6 +53,12 @@ impl<T: Shareable> SharedRing<T> {
         self.memory.iova()
     }
 
+    /// The same ring, for a loop: what it consists of may stay in registers there.
+    #[inline]
+    pub fn view(&mut self) -> SharedView<'_, T> {
+        SharedView { base: self.base, mask: self.mask.into(), ring: PhantomData }
+    }
+
     /// Reads the entry `index` falls on: one volatile load, unordered.
     #[inline]
     pub fn load(&self, index: u16) -> T {
@@ -70,6 +77,66 @@ impl<T: Shareable> SharedRing<T> {
     fn entry(&self, index: u16) -> NonNull<T> {
         // SAFETY: the masked index is at most `mask`, so the entry is in the ring (type invariant).
         unsafe { self.base.add(usize::from(index & self.mask)) }
+    }
+}
+
+/// A [`SharedRing`] by value.
+///
+/// **Invariant: `base` points to `mask + 1` aligned, initialized `T`, which live through `'a`.**
+pub struct SharedView<'a, T> {
+    base: NonNull<T>,
+    mask: usize,
+    ring: PhantomData<&'a mut SharedRing<T>>,
+}
+
+impl<T: Shareable> SharedView<'_, T> {
+    /// Reads the entry `index` falls on: one volatile load, unordered.
+    #[inline]
+    pub fn load(&self, index: usize) -> T {
+        // SAFETY: `entry` is in the ring; any bytes are a `T`.
+        unsafe { self.entry(index).read_volatile() }
+    }
+
+    /// Writes the entry `index` falls on: one volatile store, unordered.
+    #[inline]
+    pub fn store(&mut self, index: usize, value: T) {
+        // SAFETY: `entry` is in the ring, which no Rust reference points into.
+        unsafe { self.entry(index).write_volatile(value) }
+    }
+
+    #[inline]
+    fn entry(&self, index: usize) -> NonNull<T> {
+        // SAFETY: the masked index is at most `mask`, so the entry is in the ring (type invariant).
+        unsafe { self.base.add(index & self.mask) }
+    }
+}
+
+impl SharedView<'_, [u64; 2]> {
+    /// Reads the second word of the pair that `index` falls on: one volatile load, unordered.
+    #[inline]
+    pub fn load_second(&self, index: usize) -> u64 {
+        // SAFETY: `word` is in the ring.
+        unsafe { self.word(index, 1).read_volatile() }
+    }
+
+    /// Writes the first word of the pair that `index` falls on: one volatile store, unordered.
+    #[inline]
+    pub fn store_first(&mut self, index: usize, value: u64) {
+        // SAFETY: `word` is in the ring, which no Rust reference points into.
+        unsafe { self.word(index, 0).write_volatile(value) }
+    }
+
+    /// Writes the second word of the pair that `index` falls on: one volatile store, unordered.
+    #[inline]
+    pub fn store_second(&mut self, index: usize, value: u64) {
+        // SAFETY: `word` is in the ring, which no Rust reference points into.
+        unsafe { self.word(index, 1).write_volatile(value) }
+    }
+
+    #[inline]
+    fn word(&self, index: usize, number: usize) -> NonNull<u64> {
+        // SAFETY: a pair has two words.
+        unsafe { self.entry(index).cast::<u64>().add(number) }
     }
 }
 

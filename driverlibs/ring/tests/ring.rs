@@ -15,6 +15,12 @@ fn every_index_falls_on_a_slot() {
         assert_eq!(ring.load(index & 7), u64::from(index) + 1);
         assert_eq!(*local.at(index), index & 7);
     }
+    for index in [0usize, 7, 8, 0x8000, 0x1_0003, usize::MAX] {
+        ring.view().store(index, index as u64);
+        assert_eq!(ring.view().load(index & 7), index as u64);
+        assert_eq!(ring.load(Position::of(index).0), index as u64);
+        assert_eq!(usize::from(*local.view().at(index)), index & 7);
+    }
 }
 
 #[test]
@@ -54,4 +60,13 @@ fn positions_wrap() {
     assert_eq!(start.plus(3), Position(2));
     assert_eq!(start.plus(3).ahead_of(start), 3);
     assert_eq!(Position(2).minus(3), start);
+}
+
+#[test]
+fn slots_that_exist_become_a_ring_only_if_a_mask_can_index_them() {
+    let mut ring = LocalRing::of(vec!["a", "b", "c", "d"]).expect("a power of two");
+    assert_eq!((*ring.at(3), *ring.at(4), *ring.at(u16::MAX)), ("d", "a", "d"));
+    assert!(LocalRing::of(Vec::<u8>::new()).is_none());
+    assert!(LocalRing::of(vec![0; 3]).is_none());
+    assert!(LocalRing::of(vec![0; 2 * usize::from(MAX_ENTRIES)]).is_none());
 }

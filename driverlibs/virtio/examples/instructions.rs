@@ -1,11 +1,12 @@
 //! Runs the driver's hot loop against the simulated device, for a counter of instructions to watch:
 //! receive, swap the MAC addresses, transmit, as DPDK's testpmd does in its `macswap` mode.
 //!
-//! See this crate's README for the command. Words: burst size (at most 32), rounds.
+//! See this crate's README for the command. Words: `split` or `packed`, with `-in-order` behind it if wanted, burst size
+//! (at most 32), rounds.
 
 use weir_hal::DmaWindow;
 use weir_pool::{Burst, Pool};
-use weir_sim::virtio_net::Behaviour;
+use weir_sim::virtio_net::{Behaviour, feature};
 use weir_sim::{SimClock, SimDevice, SimWindow, VirtioNet};
 use weir_virtio::Pci;
 use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
@@ -13,11 +14,13 @@ use weir_virtio::net::{Net, Options, RxQueue, TxQueue};
 type Device = SimDevice<VirtioNet>;
 
 fn main() {
-    let mut words = std::env::args().skip(1).map(|word| word.parse::<usize>().expect("a number"));
-    let burst_size = words.next().unwrap_or(32);
-    let rounds = words.next().unwrap_or(1000);
+    let mut words = std::env::args().skip(1);
+    let behaviour = behaviour(&words.next().unwrap_or_default());
+    let mut numbers = words.map(|word| word.parse::<usize>().expect("a number"));
+    let burst_size = numbers.next().unwrap_or(32);
+    let rounds = numbers.next().unwrap_or(1000);
     let window = SimWindow::default();
-    let device = SimDevice::new(VirtioNet::new(&window, Behaviour::default()));
+    let device = SimDevice::new(VirtioNet::new(&window, behaviour));
     let clock = SimClock::default();
     let opened = Net::open(device.clone(), &window, &clock, &Options::default());
     let (mut net, mut rx, mut tx) = opened.expect("an honest device opens");
@@ -33,6 +36,13 @@ fn main() {
         while device.model().next_sent().is_some() {}
     }
     println!("packets {}", rounds * burst_size);
+}
+
+fn behaviour(word: &str) -> Behaviour {
+    let has = |part, bit| if word.contains(part) { bit } else { 0 };
+    let more = has("packed", feature::RING_PACKED) | has("in-order", feature::IN_ORDER);
+    let base = Behaviour::default();
+    Behaviour { features: base.features | more, skips: true, ..base }
 }
 
 /// What is counted: the whole loop body of a forwarding application.

@@ -40,11 +40,25 @@ pub enum Error {
         /// Entries the device claims.
         entries: u16,
     },
+    /// The device claims an impossible number of pairs of queues.
+    #[error("{pairs} pairs of queues are impossible")]
+    BadPairs {
+        /// Pairs the device claims.
+        pairs: u16,
+    },
     /// The device has no interrupt vector left for the queue.
     #[error("device has no vector for queue {index}")]
     NoVector {
         /// Queue number.
         index: u16,
+    },
+    /// The device refused a command.
+    #[error("device refused command {class}.{number}")]
+    Refused {
+        /// Class of the command.
+        class: u8,
+        /// Its number in that.
+        number: u8,
     },
     /// The device broke the ring's protocol. It must be started again.
     #[error("device broke the protocol: {0}")]
@@ -77,5 +91,19 @@ pub enum Violation {
     UsedLength {
         /// The length it claims.
         len: u32,
+    },
+    /// It merged no receive buffers into a frame, or more than a frame needs.
+    #[error("a frame in {count} buffers")]
+    MergedBuffers {
+        /// The number it claims.
+        count: u16,
+    },
+    /// It left out a checksum that lies outside the frame.
+    #[error("checksum from {start} at {offset} is not in the frame")]
+    Checksum {
+        /// First byte summed.
+        start: u16,
+        /// Where it goes, from there.
+        offset: u16,
     },
 }

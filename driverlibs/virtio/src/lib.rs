@@ -16,8 +16,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod capability;
-mod desc;
 mod error;
 mod features;
 pub mod net;

@@ -121,6 +121,10 @@ impl<D: Device> Transport for Pci<D> {
         Ok(())
     }
 
+    fn enable_config_interrupt(&self, vector: u16) -> Result<(), Error> {
+        if self.common.set_config_vector(vector) { Ok(()) } else { Err(weir_hal::Error::Unsupported.into()) }
+    }
+
     fn run(&self) -> Result<(), Error> {
         self.device.bus_master(true)?;
         self.common.write_status(Status::RUNS);

@@ -18,6 +18,7 @@ pub(crate) struct Common<M: Mmio> {
     device_feature: M::Register<u32>,
     driver_feature_select: M::Register<u32>,
     driver_feature: M::Register<u32>,
+    config_msix_vector: M::Register<u16>,
     num_queues: M::Register<u16>,
     device_status: M::Register<u8>,
     config_generation: M::Register<u8>,
@@ -56,6 +57,7 @@ impl<M: Mmio> Common<M> {
             device_feature: mmio.register(0x04)?,
             driver_feature_select: mmio.register(0x08)?,
             driver_feature: mmio.register(0x0c)?,
+            config_msix_vector: mmio.register(0x10)?,
             num_queues: mmio.register(0x12)?,
             device_status: mmio.register(0x14)?,
             config_generation: mmio.register(0x15)?,
@@ -118,6 +120,12 @@ impl<M: Mmio> Common<M> {
     pub(crate) fn set_vector(&self, vector: u16) -> bool {
         self.queue_msix_vector.write(vector);
         self.queue_msix_vector.read() == vector
+    }
+
+    /// Binds configuration changes to a vector; `false` where the device has none to give.
+    pub(crate) fn set_config_vector(&self, vector: u16) -> bool {
+        self.config_msix_vector.write(vector);
+        self.config_msix_vector.read() == vector
     }
 
     pub(crate) fn enable_queue(&self, entries: u16, addresses: QueueAddresses) {

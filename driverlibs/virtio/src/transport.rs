@@ -116,6 +116,14 @@ pub trait Transport: Send {
         vector: Option<u16>,
     ) -> Result<(), Error>;
 
+    /// Lets the device raise `vector`, one that was bound, when its configuration changes. Not every transport can.
+    ///
+    /// # Errors
+    /// `Host(Unsupported)`, and the host's.
+    fn enable_config_interrupt(&self, _vector: u16) -> Result<(), Error> {
+        Err(weir_hal::Error::Unsupported.into())
+    }
+
     /// Lets the device reach memory and run (§3.1.1 step 8).
     ///
     /// # Errors
@@ -155,7 +163,8 @@ pub(crate) fn negotiate<T: Transport>(transport: &T, wanted: Features) -> Result
 /// The size the device proposes for a queue, at most `entries_max`.
 pub(crate) fn queue_entries(transport: &impl Transport, index: u16, entries_max: u16) -> Result<u16, Error> {
     let entries = transport.read_queue_entries(index);
-    // A modern device's queue sizes are powers of two (§2.7 "Split Virtqueues"), 32768 at most.
+    // A modern device's queue sizes are powers of two (§2.7 "Split Virtqueues"), 32768 at most. Those of packed rings
+    // need not be (§2.8.10.1), but devices that do both have one size for both.
     if !entries.is_power_of_two() {
         return Err(Error::BadQueue { index, entries });
     }

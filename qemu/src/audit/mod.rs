@@ -92,7 +92,9 @@ fn look(options: &AuditOptions, machine: &str) -> Result<(String, Reach)> {
         bundle: system.bundle.clone(),
         append: String::new(),
         networks: vec!["user".into(); options.networks],
+        disks: vec![],
         extra: vec![],
+        observer: None,
     };
     let mut guest = Guest::start(&config, Symbols::new(&system))?;
     let ready = guest.wait_ready()?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
-use super::{Config, Effort, Figure, median};
+use super::{Config, Effort, Figure, MACHINE, median};
 use crate::guest::{Guest, Setup};
 use crate::peer::Peer;
 use crate::progress::Step;
@@ -16,8 +16,6 @@ use crate::vm::Outcome;
 
 /// How long a step of the guest may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The machine of all figures.
-const MACHINE: &str = "q35-vtd";
 /// The application of the manifest `echo`.
 const ECHO: &str = "echo";
 

@@ -5,10 +5,12 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`percentiles`].
+//! its own table) · [`packets`] (the data path, likewise) · [`block`] (requests to a disk) · [`percentiles`].
 
+pub mod block;
 pub mod control;
 mod figures;
+pub mod packets;
 pub mod percentiles;
 
 use std::fs::File;
@@ -19,6 +21,9 @@ use serde::Serialize;
 
 use crate::cli::{MeasureOptions, Table};
 use crate::tools::{self, Series};
+
+/// The usual machine.
+const MACHINE: &str = "q35-vtd";
 
 /// One figure.
 #[derive(Debug, Serialize)]
@@ -68,8 +73,16 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
-    if let Table::Control = options.table {
-        return control::run(&options.machine, options.quick, json);
+    let usual: &[&str] = if let Table::Packets = options.table { &packets::MACHINES } else { &[MACHINE] };
+    let machines: Vec<String> = match options.machine.as_slice() {
+        [] => usual.iter().map(|name| (*name).to_owned()).collect(),
+        named => named.to_vec(),
+    };
+    match options.table {
+        Table::Control => return control::run(&machines, options.quick, json),
+        Table::Packets => return packets::run(&machines, json),
+        Table::Block => return block::run(&machines, json),
+        Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };

@@ -105,8 +105,15 @@ fn config(
         bundle: system.bundle.clone(),
         append: choice.map_or(String::new(), |choice| format!("iommu={}", choice.word())),
         networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7")],
+        disks: options.disk.iter().map(|file| image(file)).collect::<Result<_>>()?,
         extra,
+        observer: None,
     })
+}
+
+/// A disk's image, which must be there: QEMU would say so less clearly.
+fn image(file: &std::path::Path) -> Result<std::path::PathBuf> {
+    file.canonicalize().with_context(|| format!("there is no disk image {}", file.display()))
 }
 
 /// gdb's customary port, else any.

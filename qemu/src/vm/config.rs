@@ -1,6 +1,6 @@
 //! What a machine is made of, as QEMU's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::machine::Machine;
 
@@ -29,8 +29,12 @@ pub struct Config {
     pub append: String,
     /// Network devices, in bus order: the argument of `-netdev` without the id.
     pub networks: Vec<String>,
+    /// Disks, in order: image files, written to.
+    pub disks: Vec<PathBuf>,
     /// Further options: devices, captures, a debugger's port.
     pub extra: Vec<String>,
+    /// The plugin that counts from outside, if somebody will ask.
+    pub observer: Option<PathBuf>,
 }
 
 impl Config {
@@ -49,6 +53,9 @@ impl Config {
         option(&mut words, "-qmp", "chardev:control".into());
         for (index, network) in self.networks.iter().enumerate() {
             self.add_network(&mut words, index, network);
+        }
+        for (index, image) in self.disks.iter().enumerate() {
+            self.add_disk(&mut words, index, image);
         }
         words.extend(self.extra.clone());
         option(&mut words, "-kernel", self.kernel.display().to_string());
@@ -73,6 +80,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A disk, in a root port of its own, too. What the guest was told is written, other programs can read from the
+    /// image file: QEMU keeps nothing of it to itself.
+    fn add_disk(&self, words: &mut Vec<String>, index: usize, image: &Path) {
+        // Beyond the networks' numbers.
+        let slot = index + 0x40;
+        // A comma is written twice in QEMU's options.
+        let file = image.display().to_string().replace(',', ",,");
+        option(words, "-drive", format!("if=none,id=d{index},format=raw,discard=unmap,file={file}"));
+        option(
+            words,
+            "-device",
+            format!("pcie-root-port,id=rpd{index},bus=pcie.0,chassis={slot},slot={slot}"),
+        );
+        option(words, "-device", format!("{},bus=rpd{index},drive=d{index}", self.machine.disk));
+    }
+}
+
 fn option(words: &mut Vec<String>, name: &str, value: String) {
     words.push(name.into());
     words.push(value);
@@ -83,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_network_has_a_port_of_its_own() {
+    fn every_network_and_disk_has_a_port_of_its_own() {
         let config = Config {
             machine: Machine::named("q35-vtd").unwrap(),
             accelerator: EMULATED,
@@ -93,12 +118,16 @@ mod tests {
             bundle: "b".into(),
             append: String::new(),
             networks: vec!["user,hostfwd=udp:127.0.0.1:7007-:7".into(), "user".into()],
+            disks: vec!["a,b".into()],
             extra: vec![],
+            observer: None,
         };
         let line = config.arguments("c", "r", "q").join(" ");
         assert!(line.contains("-netdev user,id=n0,hostfwd=udp:127.0.0.1:7007-:7 "), "{line}");
         assert!(line.contains("-netdev user,id=n1 "), "{line}");
         assert!(line.contains("iommu_platform=on,bus=rp1,netdev=n1"), "{line}");
+        assert!(line.contains("file=a,,b -device pcie-root-port,id=rpd0,"), "{line}");
+        assert!(line.contains("-device nvme,serial=weir,bus=rpd0,drive=d0 "), "{line}");
         assert!(line.find("-serial chardev:console") < line.find("-serial chardev:report"), "{line}");
     }
 }

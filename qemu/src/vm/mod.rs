@@ -4,10 +4,12 @@
 //! ([`crate::child`]). The sockets are abstract ones: they have no file that could stay behind. Only a
 //! process of the same user gets a connection.
 //!
-//! Reading order: [`config`] (the command line) · [`socket`] · [`lines`] · [`qmp`] · [`symbols`] (backtraces).
+//! Reading order: [`config`] (the command line) · [`socket`] · [`lines`] · [`qmp`] · [`symbols`] (backtraces) ·
+//! [`observer`] (counts from outside).
 
 pub mod config;
 mod lines;
+pub mod observer;
 mod qmp;
 mod socket;
 pub mod symbols;
@@ -27,6 +29,7 @@ pub use lines::{Lines, without_escapes};
 
 use crate::report::Report;
 use crate::tools::Qemu;
+use observer::Observer;
 use qmp::Qmp;
 use socket::Listener;
 
@@ -89,6 +92,7 @@ pub struct Vm {
     command: Vec<String>,
     console: UnixStream,
     qmp: Qmp,
+    observer: Option<Observer>,
     events: Receiver<Event>,
     sender: Sender<Event>,
     complaint: thread::JoinHandle<String>,
@@ -101,14 +105,19 @@ impl Vm {
     /// QEMU does not start or refuses its options; the message is QEMU's.
     pub fn start(qemu: &Qemu, config: &Config) -> Result<Vm> {
         let (console, report, control) = (Listener::new()?, Listener::new()?, Listener::new()?);
-        let arguments = config.arguments(console.name(), report.name(), control.name());
+        let mut arguments = config.arguments(console.name(), report.name(), control.name());
+        let watching = config.observer.as_ref().map(|_| Listener::new()).transpose()?;
+        if let (Some(plugin), Some(watching)) = (&config.observer, &watching) {
+            arguments.extend(["-plugin".into(), observer::argument(plugin, watching.name())]);
+        }
         let mut command = qemu.command();
         command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // In a process group of its own, so that Ctrl-C reaches us and not QEMU.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", qemu.path.display()))?;
         let complaint = tail(child.stderr.take().context("piped above")?);
-        let (console, report, qmp) = match connect(&console, &report, &control, &mut child) {
+        let listeners = (&console, &report, &control, watching.as_ref());
+        let (console, report, qmp, observer) = match connect(listeners, &mut child) {
             Ok(connections) => connections,
             Err(error) => {
                 end(&mut child);
@@ -120,7 +129,7 @@ impl Vm {
         let reports = listen_reports(report, sender.clone());
         listen_console(console.try_clone()?, sender.clone(), reports);
         let words = std::iter::once(qemu.path.display().to_string()).chain(arguments);
-        Ok(Vm { child, command: words.collect(), console, qmp, events, sender, complaint })
+        Ok(Vm { child, command: words.collect(), console, qmp, observer, events, sender, complaint })
     }
 
     /// QEMU's process number.
@@ -182,12 +191,12 @@ impl Vm {
         self.qmp.execute("device_del", &json!({ "id": id })).map(drop)
     }
 
-    /// Plugs the cable of a network back end in or out.
+    /// Pulls the cable of a network back end or device, or plugs it in.
     ///
     /// # Errors
-    /// There is none of that name.
-    pub fn set_link(&mut self, name: &str, is_up: bool) -> Result<()> {
-        self.qmp.execute("set_link", &json!({ "name": name, "up": is_up })).map(drop)
+    /// QEMU refuses: there is none.
+    pub fn set_link(&mut self, name: &str, up: bool) -> Result<()> {
+        self.qmp.execute("set_link", &json!({ "name": name, "up": up })).map(drop)
     }
 
     /// Waits until a device has left its slot.
@@ -196,6 +205,32 @@ impl Vm {
     /// It did not within `limit`.
     pub fn wait_deleted(&mut self, id: &str, limit: Duration) -> Result<()> {
         self.qmp.wait_event("DEVICE_DELETED", id, limit)
+    }
+
+    /// What was counted from outside so far, one per CPU.
+    ///
+    /// # Errors
+    /// The machine was started without an observer, or has ended.
+    pub fn observe(&mut self) -> Result<Vec<observer::Cpu>> {
+        self.observer.as_mut().context("nobody counts from outside")?.ask()
+    }
+
+    /// Where a machine that fell silent stands: each CPU's program counter, and how long QEMU has computed. For people, as
+    /// well as QEMU still answers.
+    pub fn whereabouts(&mut self) -> String {
+        let question = json!({ "command-line": "info registers -a" });
+        let said = self.qmp.execute("human-monitor-command", &question);
+        let registers = said.as_ref().ok().and_then(Value::as_str).unwrap_or("QEMU does not answer");
+        let is_telling = |line: &&str| ["CPU#", "RIP=", "EIP="].iter().any(|word| line.starts_with(word));
+        let places: Vec<&str> = registers.lines().filter(is_telling).map(str::trim).collect();
+        let ticks = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        let used: u64 = ticks
+            .rsplit_once(')')
+            // User and system time, in hundredths of a second (proc(5)).
+            .map_or(0, |(_, rest)| {
+                rest.split(' ').skip(12).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
+            });
+        format!("QEMU has computed for {used}0 ms; {}", places.join(" "))
     }
 
     /// Asks the guest to switch the machine off, and ends it when it does not; events until then go to `see`.
@@ -241,11 +276,9 @@ impl Drop for Vm {
 
 /// Waits for QEMU's connections, and until it has set up the machine.
 fn connect(
-    console: &Listener,
-    report: &Listener,
-    control: &Listener,
+    (console, report, control, watching): (&Listener, &Listener, &Listener, Option<&Listener>),
     child: &mut Child,
-) -> Result<(UnixStream, UnixStream, Qmp)> {
+) -> Result<(UnixStream, UnixStream, Qmp, Option<Observer>)> {
     let deadline = Instant::now() + START_LIMIT;
     let mut accept = |listener: &Listener| loop {
         if let Some(stream) = listener.accept()? {
@@ -260,7 +293,8 @@ fn connect(
         thread::sleep(Duration::from_millis(2));
     };
     let (console, report, control) = (accept(console)?, accept(report)?, accept(control)?);
-    Ok((console, report, Qmp::connect(control, START_LIMIT)?))
+    let observer = watching.map(|watching| Observer::new(accept(watching)?)).transpose()?;
+    Ok((console, report, Qmp::connect(control, START_LIMIT)?, observer))
 }
 
 fn listen_console(mut console: UnixStream, events: Sender<Event>, reports: thread::JoinHandle<()>) {

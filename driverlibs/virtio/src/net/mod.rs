@@ -1,63 +1,76 @@
-//! The network device (virtio 1.2 §5.1 "Network Device"): one receive and one transmit queue.
+//! The network device (virtio 1.2 §5.1 "Network Device"): pairs of receive and transmit queues, and a control queue.
 //!
 //! **Invariant: a buffer that the device had comes back to the CPU only by a completion, or after the device was
 //! reset ([`Net::stop`], with which every start begins).** The queues are values of their own and may move to other
-//! threads. Frames are plain: no checksum or segmentation offload, no merged buffers.
+//! threads.
+//!
+//! Reading order: this file (open, start, stop) · [`rx`](RxQueue), [`tx`](TxQueue) and `header` (the data path) ·
+//! `config` (what the device tells of itself) · `control`, `commands`, `rss` (what it is asked for) · `nic` (the face).
 
+mod commands;
+mod config;
+mod control;
+mod header;
 mod nic;
+mod rss;
 mod rx;
 mod tx;
 
 pub use rx::RxQueue;
 pub use tx::TxQueue;
 
-use weir_hal::{Clock, Device, DmaWindow, Interrupt};
+use alloc::vec::Vec;
+
+use weir_hal::{Clock, Device, DmaWindow, Error as HostError, Interrupt};
+use weir_nic::Lane;
 use weir_pool::Pool;
 
 use crate::pci::{Identity, Pci};
-use crate::queue::SplitQueue;
-use crate::transport::{Status, Transport, negotiate, queue_entries, read_whole};
+use crate::queue::Queue;
+use crate::transport::{Transport, negotiate, queue_entries};
 use crate::{Error, Features};
+use control::Control;
 
 /// How PCI shows it; of `struct virtio_net_config` (§5.1.4 "Device configuration layout"), all up to and including
 /// `status` must be there.
 const IDENTITY: Identity = Identity { devices: [0x1041, 0x1000], config_bytes: 8 };
-/// Queue numbers (§5.1.2 "Virtqueues").
-const RX: u16 = 0;
-const TX: u16 = 1;
-/// MSI-X table entry of the receive queue; the others raise no interrupts.
-const RX_VECTOR: u16 = 0;
-/// Offset of `status` in the configuration.
-const CONFIG_STATUS: u64 = 6;
-const STATUS_LINK_UP: u16 = 1;
-/// `struct virtio_net_hdr` without hash report (§5.1.6 "Device Operation").
-const HEADER_BYTES: u16 = 12;
 
 /// What to open a device with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Most descriptors per queue; the device may have fewer. A power of two.
     pub entries: u16,
-    /// Features to use where the device has them; the required ones are always used.
+    /// Features to use where the device has them; the required ones are always used. With `MRG_RXBUF`, which is not
+    /// usual, long frames arrive in several buffers.
     pub features: Features,
-    /// Bind the receive queue's interrupt, for [`RxQueue::wait`]. Without, the device raises none.
+    /// Bind the receive queues' interrupts, for [`RxQueue::wait`], and the configuration's. Without, the device raises
+    /// none.
     pub interrupt: bool,
+    /// Most pairs of queues, for [`Net::open_pairs`]; the device may have fewer.
+    pub pairs: u16,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, features: Features::all(), interrupt: false }
+        Options { entries: 256, features: Features::USUAL, interrupt: false, pairs: 1 }
     }
 }
 
 /// What [`Net::open`] makes: the device, its receive queue, its transmit queue.
 pub type Opened<T> = (Net<T>, RxQueue<T>, TxQueue<T>);
 
+/// What [`Net::open_pairs`] makes.
+pub type OpenedPairs<T> = (Net<T>, Vec<(RxQueue<T>, TxQueue<T>)>);
+
 /// A network device: what is not on the data path.
 pub struct Net<T: Transport> {
     transport: T,
-    wanted: Features,
     agreed: Features,
+    pairs: u16,
+    control: Option<Control<T>>,
+    /// Of configuration changes, and how often it had come when they were looked at.
+    interrupt: Option<T::Interrupt>,
+    seen: u64,
 }
 
 impl<D: Device> Net<Pci<D>> {
@@ -73,6 +86,19 @@ impl<D: Device> Net<Pci<D>> {
     ) -> Result<Opened<Pci<D>>, Error> {
         Net::over(Pci::new(device, &IDENTITY)?, window, clock, options)
     }
+
+    /// The same, with several pairs of queues.
+    ///
+    /// # Errors
+    /// As for [`Net::open`].
+    pub fn open_pairs(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        options: &Options,
+    ) -> Result<OpenedPairs<Pci<D>>, Error> {
+        Net::pairs_over(Pci::new(device, &IDENTITY)?, window, clock, options)
+    }
 }
 
 impl<T: Transport> Net<T> {
@@ -86,21 +112,35 @@ impl<T: Transport> Net<T> {
         clock: &impl Clock,
         options: &Options,
     ) -> Result<Opened<T>, Error> {
+        let options = Options { pairs: 1, ..*options };
+        let (net, mut pairs) = Net::pairs_over(transport, window, clock, &options)?;
+        let (rx, tx) = pairs.pop().ok_or(HostError::OutOfRange)?;
+        Ok((net, rx, tx))
+    }
+
+    /// The same, with several pairs of queues.
+    ///
+    /// # Errors
+    /// As for [`Net::over`].
+    pub fn pairs_over(
+        transport: T,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        options: &Options,
+    ) -> Result<OpenedPairs<T>, Error> {
         transport.reset(clock)?;
-        let agreed = negotiate(&transport, options.features)?;
-        let queue = |index| {
-            let entries = queue_entries(&transport, index, options.entries)?;
-            Ok::<_, Error>((SplitQueue::new(window, entries)?, transport.doorbell(index)?))
-        };
-        let (rx_queue, rx_doorbell) = queue(RX)?;
-        let (tx_queue, tx_doorbell) = queue(TX)?;
-        let interrupt = options.interrupt.then(|| transport.interrupt(RX_VECTOR)).transpose()?;
-        if let Some(interrupt) = &interrupt {
-            interrupt.unmask()?;
-        }
-        let rx = RxQueue::new(rx_queue, rx_doorbell, interrupt);
-        let tx = TxQueue::new(tx_queue, tx_doorbell);
-        Ok((Net { transport, wanted: options.features, agreed }, rx, tx))
+        // With `MQ` the control queue is somewhere else, so it is agreed on only where it is used.
+        let several = Features::MQ | Features::RSS;
+        let wanted = if options.pairs > 1 { options.features } else { options.features - several };
+        let agreed = negotiate(&transport, wanted)?;
+        let most = config::pairs_max(&transport, agreed)?;
+        let pairs = options.pairs.clamp(1, most);
+        let make = |pair| make_pair(&transport, window, agreed, options, pair);
+        let queues = (0..pairs).map(make).collect::<Result<Vec<_>, Error>>()?;
+        let control = Control::new(&transport, window, 2 * most, agreed)?;
+        // Behind those of the queues.
+        let interrupt = if options.interrupt { bind(&transport, pairs).ok() } else { None };
+        Ok((Net { transport, agreed, pairs, control, interrupt, seen: 0 }, queues))
     }
 
     /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers
@@ -116,16 +156,58 @@ impl<T: Transport> Net<T> {
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
-        self.stop(rx, tx, pool, clock)?;
-        self.agreed = negotiate(&self.transport, self.wanted)?;
-        rx.queue.set_features(self.agreed);
-        tx.queue.set_features(self.agreed);
-        tx.is_in_order = self.agreed.contains(Features::IN_ORDER);
-        let vector = rx.interrupt.as_ref().map(|_| RX_VECTOR);
-        self.enable(RX, &rx.queue, vector)?;
-        self.enable(TX, &tx.queue, None)?;
+        self.start_pairs(&mut [Lane { rx, tx, pool }], clock)
+    }
+
+    /// The same, with all pairs of queues that it was opened with.
+    ///
+    /// # Errors
+    /// As for [`Net::start`]; `Host(OutOfRange)` where these are not all; and those of a command, where there are
+    /// several.
+    pub fn start_pairs(
+        &mut self,
+        lanes: &mut [Lane<'_, RxQueue<T>, TxQueue<T>>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        if lanes.len() != usize::from(self.pairs) {
+            return Err(HostError::OutOfRange.into());
+        }
+        self.stop_pairs(lanes, clock)?;
+        // The queues were made for what was agreed on when it was opened.
+        let agreed = negotiate(&self.transport, self.agreed)?;
+        if agreed != self.agreed {
+            return Err(Error::FeaturesRefused);
+        }
+        for lane in &mut *lanes {
+            self.enable_pair(lane)?;
+        }
+        if let Some(control) = &mut self.control {
+            control.enable(&self.transport, agreed)?;
+        }
+        if self.interrupt.is_some() {
+            self.transport.enable_config_interrupt(self.pairs)?;
+        }
         self.transport.run()?;
-        rx.refill(pool)
+        for lane in lanes {
+            lane.rx.refill(lane.pool)?;
+        }
+        if self.pairs > 1 { self.use_pairs(clock) } else { Ok(()) }
+    }
+
+    fn enable_pair(&self, lane: &mut Lane<'_, RxQueue<T>, TxQueue<T>>) -> Result<(), Error> {
+        lane.rx.set_features(self.agreed);
+        lane.tx.queue.set_features(self.agreed);
+        let vector = lane.rx.interrupt.as_ref().map(|_| lane.rx.index / 2);
+        self.enable(lane.rx.index, &lane.rx.queue, vector)?;
+        self.enable(lane.tx.index, &lane.tx.queue, None)
+    }
+
+    fn enable(&self, index: u16, queue: &Queue, vector: Option<u16>) -> Result<(), Error> {
+        let entries = queue_entries(&self.transport, index, queue.entries())?;
+        if entries != queue.entries() {
+            return Err(Error::BadQueue { index, entries });
+        }
+        self.transport.enable_queue(index, entries, queue.addresses(), vector)
     }
 
     /// Stops the device: resets it and takes back what the queues had.
@@ -139,59 +221,53 @@ impl<T: Transport> Net<T> {
         pool: &mut Pool,
         clock: &impl Clock,
     ) -> Result<(), Error> {
+        self.stop_pairs(&mut [Lane { rx, tx, pool }], clock)
+    }
+
+    /// The same, with several pairs of queues.
+    ///
+    /// # Errors
+    /// As for [`Net::stop`].
+    pub fn stop_pairs(
+        &mut self,
+        lanes: &mut [Lane<'_, RxQueue<T>, TxQueue<T>>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
         self.transport.reset(clock)?;
-        rx.queue.empty(pool);
-        tx.queue.empty(pool);
+        for lane in lanes {
+            lane.rx.queue.empty(lane.pool);
+            lane.tx.empty(lane.pool);
+        }
+        if let Some(control) = &mut self.control {
+            control.empty();
+        }
         Ok(())
     }
+}
 
-    fn enable(&self, index: u16, queue: &SplitQueue, vector: Option<u16>) -> Result<(), Error> {
-        let entries = queue_entries(&self.transport, index, queue.entries())?;
-        if entries != queue.entries() {
-            return Err(Error::BadQueue { index, entries });
-        }
-        self.transport.enable_queue(index, entries, queue.addresses(), vector)
-    }
+/// Makes the queues of a pair: numbers 2 × pair and the one after (§5.1.2 "Virtqueues").
+fn make_pair<T: Transport>(
+    transport: &T,
+    window: &impl DmaWindow,
+    agreed: Features,
+    options: &Options,
+    pair: u16,
+) -> Result<(RxQueue<T>, TxQueue<T>), Error> {
+    let (rx, tx) = (2 * pair, 2 * pair + 1);
+    let queue = |index| {
+        let entries = queue_entries(transport, index, options.entries)?;
+        Ok::<_, Error>((Queue::new(window, entries, agreed)?, transport.doorbell(index)?))
+    };
+    let interrupt = options.interrupt.then(|| bind(transport, pair)).transpose()?;
+    let (rx_queue, rx_doorbell) = queue(rx)?;
+    let (tx_queue, tx_doorbell) = queue(tx)?;
+    let rx = RxQueue::new(rx_queue, rx, rx_doorbell, interrupt);
+    Ok((rx, TxQueue::new(window, tx_queue, tx, tx_doorbell, agreed)?))
+}
 
-    /// What driver and device agreed on.
-    #[must_use]
-    pub fn features(&self) -> Features {
-        self.agreed
-    }
-
-    /// The device's MAC address; `None` where it has none (virtio 1.2 §5.1.5 "Device Initialization").
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
-        if !self.agreed.contains(Features::NET_MAC) {
-            return Ok(None);
-        }
-        let mac = read_whole(&self.transport, |transport| {
-            let mut mac = [0; 6];
-            for (offset, byte) in mac.iter_mut().enumerate() {
-                *byte = transport.read_config(offset as u64)?;
-            }
-            Ok(mac)
-        })?;
-        Ok(Some(mac))
-    }
-
-    /// Whether the link is up; a device that does not tell is taken to have one (§5.1.4.2). Costs a register read.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn read_link_up(&self) -> Result<bool, Error> {
-        if !self.agreed.contains(Features::NET_STATUS) {
-            return Ok(true);
-        }
-        let status: u16 = read_whole(&self.transport, |transport| transport.read_config(CONFIG_STATUS))?;
-        Ok(status & STATUS_LINK_UP != 0)
-    }
-
-    /// Whether the device says that it stopped after an error, or is gone. Costs a register read.
-    #[must_use]
-    pub fn has_stopped(&self) -> bool {
-        self.transport.read_status().contains(Status::NEEDS_RESET)
-    }
+/// Binds an interrupt and lets it through.
+fn bind<T: Transport>(transport: &T, vector: u16) -> Result<T::Interrupt, Error> {
+    let interrupt = transport.interrupt(vector)?;
+    interrupt.unmask()?;
+    Ok(interrupt)
 }

@@ -1,8 +1,8 @@
 //! The face shared with other network devices.
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
-use weir_nic::{Nic, NicError};
-use weir_pool::{Burst, Pool};
+use weir_nic::{Lane, MultiQueue, Nic, NicError, Offloads, OpenedPairs, Rss, TxOffload};
+use weir_pool::{Buf, Burst, Pool};
 
 use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
 use crate::{Error, Pci, Transport};
@@ -50,8 +50,40 @@ impl<D: Device> Nic for Net<Pci<D>> {
         Net::read_link_up(self)
     }
 
+    fn offloads(&self) -> Offloads {
+        Net::offloads(self)
+    }
+
+    fn has_news(&mut self) -> bool {
+        Net::has_news(self)
+    }
+
     fn has_stopped(&self) -> bool {
         Net::has_stopped(self)
+    }
+}
+
+impl<D: Device> MultiQueue for Net<Pci<D>> {
+    fn open_pairs(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        pairs: u16,
+        interrupt: bool,
+    ) -> Result<OpenedPairs<Self>, Error> {
+        Net::open_pairs(device, window, clock, &Options { pairs, interrupt, ..Options::default() })
+    }
+
+    fn start_pairs(
+        &mut self,
+        lanes: &mut [Lane<'_, Self::Rx, Self::Tx>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        Net::start_pairs(self, lanes, clock)
+    }
+
+    fn set_rss(&mut self, rss: &Rss<'_>, clock: &impl Clock) -> Result<(), Error> {
+        Net::set_rss(self, rss, clock)
     }
 }
 
@@ -82,5 +114,17 @@ impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
 
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         TxQueue::send_wrong_address(self, pool, iova, len)
+    }
+}
+
+impl<T: Transport> weir_nic::OffloadingTxQueue for TxQueue<T> {
+    #[inline]
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        offload: impl FnMut(&Buf) -> TxOffload,
+    ) -> Result<usize, Error> {
+        TxQueue::transmit_with(self, pool, burst, offload)
     }
 }

@@ -24,8 +24,13 @@ pub(super) const CASES: &[(&str, Case)] = &[
 
 /// Boots the echo application on the peer's network.
 fn boot(machine: &'static str, manifest: &'static str, cpus: u32) -> Result<(Guest, Peer)> {
+    boot_setup(Setup::new(manifest).machine(machine).cpus(cpus))
+}
+
+/// The same, of a machine that lacks but the network.
+pub(super) fn boot_setup(setup: Setup) -> Result<(Guest, Peer)> {
     let mut peer = Peer::new()?;
-    let (mut guest, _) = Setup::new(manifest).machine(machine).cpus(cpus).network(peer.netdev()).boot()?;
+    let (mut guest, _) = setup.network(peer.netdev()).boot()?;
     guest.status_when("a running data path", Duration::from_secs(20), |status| {
         status.app("echo").is_some_and(|app| app.ready)
     })?;
@@ -45,7 +50,11 @@ fn with_console(guest: &Guest, result: Result<()>) -> Result<()> {
 }
 
 pub(super) fn every_size_comes_back_intact(machine: &'static str) -> Result<()> {
-    let (mut guest, mut peer) = boot(machine, "echo", 2)?;
+    every_size_of(Setup::new("echo").machine(machine))
+}
+
+pub(super) fn every_size_of(setup: Setup) -> Result<()> {
+    let (mut guest, mut peer) = boot_setup(setup)?;
     // 2,000 datagrams: every size from empty to a full frame, then again some.
     with_console(&guest, peer.echo(2000, |number| number % (PAYLOAD_MAX_BYTES + 1)))?;
     for (sequence, bytes) in [(1, 0), (2, 56), (3, 1400)] {

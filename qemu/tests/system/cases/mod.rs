@@ -2,6 +2,7 @@
 
 mod attack;
 mod audit;
+mod block;
 mod boot;
 mod command;
 mod confinement;
@@ -13,11 +14,13 @@ mod lifecycle;
 mod link;
 mod measure;
 mod modes;
+mod packets;
 mod restart;
 mod runner;
 mod selftest;
 mod sriov;
 mod topology;
+mod virtio;
 
 use anyhow::Result;
 
@@ -37,6 +40,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        block::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
@@ -48,11 +52,13 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         command::CASES,
         measure::CASES,
         control::CASES,
+        packets::CASES,
         documents::CASES,
     ] {
         all.extend_from_slice(cases);
     }
     all.extend(modes::cases());
+    all.extend(virtio::cases());
     all.extend(attack::cases());
     all
 }

@@ -120,7 +120,9 @@ fn config(code: Code) -> Result<(Config, TempPath)> {
         kernel: file.to_path_buf(),
         append: String::new(),
         networks: vec![],
+        disks: vec![],
         extra: vec![],
+        observer: None,
     };
     Ok((config, file))
 }
