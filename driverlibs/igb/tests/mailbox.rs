@@ -84,6 +84,11 @@ fn a_reset_gives_an_address_and_leave() {
     assert_eq!(rig.address(3), (low, high | 1 << 31 | 1 << 20));
     assert_eq!(rig.peek(VMOLR + 8) >> 24, 0x8b, "untagged, groups, broadcasts; without checksums");
     assert_eq!(rig.serve(), Served::default(), "its reset is not seen a second time");
+    rig.device.model().set_late_resets(true);
+    assert!(rig.grants(2, &[head(kind::RESET, 0)]));
+    assert_eq!(rig.serve(), Served::default(), "not even one that showed after the last look");
+    assert_eq!(rig.peek(VFRE), OWN | 4);
+    rig.device.model().set_late_resets(false);
     rig.device.model().virtual_reset(2);
     assert_eq!(rig.serve().resets, 4);
     assert_eq!((rig.peek(VFRE), rig.address(3).1), (OWN, 0), "a reset takes all of it");

@@ -54,6 +54,20 @@ impl Gigabit {
         self.registers.insert(CLEARED_BY_ONE[0], set);
     }
 
+    /// To a physical function: from now on each request is of a function that was reset just before, which shows when the
+    /// request is taken, and not earlier.
+    pub fn set_late_resets(&mut self, are_late: bool) {
+        self.has_late_resets = are_late;
+    }
+
+    /// The physical function's end of mailbox `number` was written.
+    pub(super) fn written_by_physical(&mut self, number: u64, value: u32) {
+        const TAKES: u32 = 1 << 1;
+        if self.has_late_resets && value & TAKES != 0 {
+            self.virtual_reset(number);
+        }
+    }
+
     /// To a physical function: virtual function `number` asks.
     pub fn virtual_request(&mut self, number: u64, words: &[u32]) {
         for (at, word) in (MEMORY + 0x40 * number..).step_by(4).zip(words) {

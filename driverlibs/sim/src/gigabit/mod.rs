@@ -58,6 +58,8 @@ pub struct Gigabit {
     is_gone: bool,
     /// Of a virtual function: the physical function's owner.
     answers: mailbox::Answers,
+    /// Of a physical function: it hears of a reset only when it takes the request that follows.
+    has_late_resets: bool,
     /// Registers that hold what was written; the others are made up when read.
     registers: BTreeMap<u64, u32>,
     cause: u32,
@@ -84,6 +86,7 @@ impl Gigabit {
             has_negotiated: false,
             is_gone: false,
             answers: mailbox::Answers::Grants,
+            has_late_resets: false,
             registers: BTreeMap::new(),
             cause: 0,
             unmasked: 0,

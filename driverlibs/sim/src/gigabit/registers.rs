@@ -248,6 +248,9 @@ impl Gigabit {
 
     fn write_plain(&mut self, offset: u64, value: u32) {
         self.registers.insert(offset, value);
+        if (0x0c00..0x0c20).contains(&offset) {
+            self.written_by_physical((offset - 0x0c00) / 4, value);
+        }
         self.has_negotiated |= offset == MDIC && value & NEGOTIATE == NEGOTIATE && value >> 16 & 0x1f == 0;
         let mut queues = 0..self.map.queues;
         if queues.clone().any(|queue| offset == self.map.rx_queue(queue) + TAIL) {
