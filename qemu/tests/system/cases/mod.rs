@@ -12,6 +12,7 @@ mod echo;
 mod hotplug;
 mod lifecycle;
 mod link;
+mod linux;
 mod measure;
 mod modes;
 mod packets;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         control::CASES,
         packets::CASES,
         documents::CASES,
+        linux::CASES,
     ] {
         all.extend_from_slice(cases);
     }
