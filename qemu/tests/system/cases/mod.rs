@@ -16,11 +16,13 @@ mod linux;
 mod measure;
 mod modes;
 mod packets;
+mod peers;
 mod restart;
 mod runner;
 mod selftest;
 mod sriov;
 mod topology;
+mod vfio;
 mod virtio;
 
 use anyhow::Result;
@@ -56,6 +58,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         packets::CASES,
         documents::CASES,
         linux::CASES,
+        vfio::CASES,
+        peers::CASES,
     ] {
         all.extend_from_slice(cases);
     }
