@@ -122,7 +122,7 @@ fn words(packages: &[&str], target: &str, profile: Profile) -> Vec<String> {
 }
 
 /// Runs cargo behind a progress line; what it said is shown only if it fails.
-fn run(what: &str, cargo: &mut Command) -> Result<()> {
+pub(crate) fn run(what: &str, cargo: &mut Command) -> Result<()> {
     let step = Step::begin(what);
     let mut child = cargo
         .stdin(Stdio::null())

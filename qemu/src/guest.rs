@@ -270,7 +270,15 @@ impl Guest {
     /// # Errors
     /// That took too long.
     pub fn wait_ready(&mut self) -> Result<Ready> {
-        self.wait("the supervisor's ready report", BOOT_LIMIT, |guest| guest.ready.clone())
+        self.wait_ready_within(BOOT_LIMIT)
+    }
+
+    /// The same, for a guest that takes longer than Weir does.
+    ///
+    /// # Errors
+    /// That took too long.
+    pub fn wait_ready_within(&mut self, limit: Duration) -> Result<Ready> {
+        self.wait("the ready report", limit, |guest| guest.ready.clone())
     }
 
     /// Waits until `found` finds something.

@@ -7,8 +7,8 @@
 //! Reading order: [`cli`] (what people type) · [`manifest`] and [`bundle`] (what boots) · [`build`] ·
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
 //! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) ·
-//! [`guest`] and [`peer`] (a machine under test, the other end of its network) ·
-//! [`testpmd`] (DPDK's, the peer without a machine) · [`measure`] · [`audit`] · [`docs`].
+//! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`linux`] (a guest that is not
+//! Weir) · [`testpmd`] (DPDK's, the peer without a machine) · [`measure`] · [`audit`] · [`docs`].
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod docs;
 pub mod guest;
 pub mod image;
+pub mod linux;
 pub mod machine;
 pub mod manifest;
 pub mod measure;

@@ -7,7 +7,7 @@ use crate::Error;
 /// Sleeping without losing a wake-up: read [`Interrupt::count`], ask the device for interrupts, look for
 /// work once more, and only then [`Interrupt::wait`] with the count read first.
 pub trait Interrupt: Send {
-    /// How often it came. Costs a load, no kernel entry.
+    /// How often it came. Costs a load, no kernel entry; over VFIO, where the count is the kernel's, a system call.
     fn count(&self) -> u64;
 
     /// Lets messages through.

@@ -5,6 +5,7 @@
 
 mod flood;
 mod frames;
+mod swap;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 pub use flood::Flood;
 use frames::{Answer, Ends};
+pub use swap::{FRAME_MAX_BYTES, FRAME_MIN_BYTES};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::job::{Job, Kind};
 use super::metadata::{self, Package, Place};
 use crate::build::{self, APP_TARGET, KERNEL_TARGET, Profile};
+use crate::linux::{self, programs};
 use crate::progress::Step;
 use crate::tools::Qemu;
 use crate::workspace;
@@ -23,6 +24,9 @@ const CASE_LIMIT: Duration = Duration::from_secs(180);
 
 /// The test program whose cases each get a process of their own.
 const CASES: &str = "system";
+
+/// How the names of the cases begin that boot Linux.
+const LINUX_CASES: [&str; 3] = ["qemu linux::", "qemu vfio::", "qemu peers::"];
 
 /// The jobs that `filter` leaves; `qemu` is what they find in `WEIR_QEMU`.
 pub(super) fn jobs(filter: &str, qemu: Option<&Qemu>) -> Result<Vec<Job>> {
@@ -38,6 +42,7 @@ pub(super) fn jobs(filter: &str, qemu: Option<&Qemu>) -> Result<Vec<Job>> {
         if !cases.is_empty() {
             jobs.extend(builds(&packages));
         }
+        fetch_linux(&cases);
         jobs.extend(cases);
     }
     if let Some(qemu) = qemu {
@@ -95,13 +100,26 @@ fn checks(packages: &[Package]) -> Vec<Job> {
 }
 
 /// What the cases boot, built before the first of them, so that no case's time limit pays for it.
-fn builds(packages: &[Package]) -> [Job; 2] {
+fn builds(packages: &[Package]) -> [Job; 3] {
     let apps: Vec<&str> =
         at(packages, Place::Application).filter(|p| p.has_program()).map(|p| p.name.as_str()).collect();
     [
         cargo_job("build kernel", Kind::Check, build::kernel_words(Profile::Release)),
         cargo_job("build apps", Kind::Check, build::app_words(&apps, Profile::Release)),
+        Job {
+            environment: vec![("RUSTFLAGS".into(), programs::FLAGS.into())],
+            ..cargo_job("build linux programs", Kind::Check, programs::words())
+        },
     ]
+}
+
+/// Fetches what the Linux guest is made of, if one of `cases` boots it, for the same reason. Where that fails, each
+/// of these cases tries again, and says why.
+fn fetch_linux(cases: &[Job]) {
+    let boots_linux = |job: &Job| LINUX_CASES.iter().any(|start| job.name.starts_with(start));
+    if cases.iter().any(boots_linux) {
+        let _ = linux::fetch();
+    }
 }
 
 fn doc_tests(packages: &[Package]) -> Option<Job> {

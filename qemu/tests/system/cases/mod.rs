@@ -12,15 +12,18 @@ mod echo;
 mod hotplug;
 mod lifecycle;
 mod link;
+mod linux;
 mod measure;
 mod modes;
 mod native;
 mod packets;
+mod peers;
 mod restart;
 mod runner;
 mod selftest;
 mod sriov;
 mod topology;
+mod vfio;
 mod virtio;
 
 use anyhow::Result;
@@ -56,6 +59,9 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         native::CASES,
         packets::CASES,
         documents::CASES,
+        linux::CASES,
+        vfio::CASES,
+        peers::CASES,
     ] {
         all.extend_from_slice(cases);
     }
