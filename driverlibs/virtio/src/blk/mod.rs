@@ -100,10 +100,13 @@ impl<D: Device> Blk<D> {
         Ok(self.transport.read_config::<u16>(NUM_QUEUES)?)
     }
 
-    /// Resets it and agrees on what is used.
-    fn reset(&mut self, clock: &impl Clock) -> Result<(), Error> {
-        self.transport.reset(clock)?;
-        Ok(())
+    /// Resets it, unless it is gone: what a host puts in the place of registers that were taken away may keep what is
+    /// written, and would pass for a device that was reset.
+    fn reset(&self, clock: &impl Clock) -> Result<(), Error> {
+        if self.transport.read_status() == Status::GONE {
+            return Err(weir_hal::Error::Gone.into());
+        }
+        Ok(self.transport.reset(clock)?)
     }
 
     fn negotiate(transport: &Pci<D>) -> Result<Features, Error> {
