@@ -9,13 +9,16 @@ use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_runner::testpmd::Testpmd;
 use weir_runner::tools;
 use weir_vhost_user::{MonotonicClock, Options, VhostUser, Window};
+use weir_virtio::Features;
 use weir_virtio::net::{self, Net, RxQueue, TxQueue};
 
 use super::Case;
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("native::testpmd_sends_every_size_back_whole", testpmd_sends_every_size_back_whole),
-    ("native::a_sleeper_wakes_for_testpmd", a_sleeper_wakes_for_testpmd),
+    ("native::testpmd_sends_every_size_back_split", || sends_every_size_back(Rings::Split)),
+    ("native::testpmd_sends_every_size_back_packed", || sends_every_size_back(Rings::Packed)),
+    ("native::a_sleeper_wakes_for_testpmd_split", || a_sleeper_wakes(Rings::Split)),
+    ("native::a_sleeper_wakes_for_testpmd_packed", || a_sleeper_wakes(Rings::Packed)),
     ("native::testpmd_dies_and_the_next_takes_over", testpmd_dies_and_the_next_takes_over),
 ];
 
@@ -28,6 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// other, and drops what it receives in between.
 const RESEND: Duration = Duration::from_millis(500);
 
+/// Which rings to agree on; testpmd has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rings {
+    Split,
+    Packed,
+}
+
 struct Port {
     net: Net<VhostUser>,
     rx: RxQueue<VhostUser>,
@@ -36,11 +46,14 @@ struct Port {
 }
 
 impl Port {
-    fn open(socket: &Path) -> Result<Port> {
+    fn open(socket: &Path, rings: Rings) -> Result<Port> {
         let window = Window::new(8 << 20)?;
         let device = VhostUser::connect(socket, &window, Options { limit: PATIENCE, ..Options::net() })?;
-        let options = net::Options { interrupt: true, ..net::Options::default() };
+        let mut features = Features::USUAL;
+        features.set(Features::RING_PACKED, rings == Rings::Packed);
+        let options = net::Options { interrupt: true, features, ..net::Options::default() };
         let (net, rx, tx) = Net::over(device, &window, &MonotonicClock, &options)?;
+        ensure!(net.features().contains(Features::RING_PACKED) == (rings == Rings::Packed), "other rings");
         let pool = Pool::new(window.allocate(1024 * usize::from(BUF_BYTES))?)?;
         let mut port = Port { net, rx, tx, pool };
         port.start()?;
@@ -125,9 +138,9 @@ fn with_testpmd(test: impl FnOnce(&tools::Testpmd, &Path, Testpmd) -> Result<()>
 
 /// Ten times every size: more than 50 turns of each ring, contents compared in both directions at once, since what
 /// testpmd received is what it sends.
-fn testpmd_sends_every_size_back_whole() -> Result<()> {
+fn sends_every_size_back(rings: Rings) -> Result<()> {
     with_testpmd(|_, socket, back_end| {
-        let mut port = Port::open(socket)?;
+        let mut port = Port::open(socket, rings)?;
         let sizes: Vec<usize> = (0..10).flat_map(|_| SIZES).collect();
         for (round, sizes) in sizes.chunks(BURST).enumerate() {
             let (sent, expected): (Vec<_>, Vec<_>) = sizes.iter().map(|&size| frame(round, size)).unzip();
@@ -143,9 +156,9 @@ fn testpmd_sends_every_size_back_whole() -> Result<()> {
     })
 }
 
-fn a_sleeper_wakes_for_testpmd() -> Result<()> {
+fn a_sleeper_wakes(rings: Rings) -> Result<()> {
     with_testpmd(|_, socket, _back_end| {
-        let mut port = Port::open(socket)?;
+        let mut port = Port::open(socket, rings)?;
         ensure!(!port.rx.wait(MonotonicClock.now_ns() + 1_000_000)?, "nothing came");
         for number in 0..200 {
             let (sent, expected) = frame(number, 64);
@@ -162,7 +175,7 @@ fn a_sleeper_wakes_for_testpmd() -> Result<()> {
 
 fn testpmd_dies_and_the_next_takes_over() -> Result<()> {
     with_testpmd(|program, socket, back_end| {
-        let mut port = Port::open(socket)?;
+        let mut port = Port::open(socket, Rings::Split)?;
         // Killed, not ended in order: it leaves its socket behind.
         drop(back_end);
         ensure!(port.net.has_stopped(), "the connection is closed");
