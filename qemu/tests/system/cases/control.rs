@@ -21,14 +21,14 @@ const REVOCATION_LIMIT: u64 = 20_000;
 type Budget = [(&'static str, u64)];
 
 const VTD: [(&str, u64); 12] = [
-    ("map_4k", 3_600),
+    ("map_4k", 3_350),
     ("map_2m", 3_000),
-    ("map_64m", 12_700),
-    ("unmap_4k", 2_950),
-    ("unmap_2m", 2_450),
-    ("unmap_64m", 9_400),
-    ("grant_1", 2_550),
-    ("revoke_steps_1_to_6_1000", 4_300),
+    ("map_64m", 12_200),
+    ("unmap_4k", 2_700),
+    ("unmap_2m", 2_300),
+    ("unmap_64m", 9_300),
+    ("grant_1", 2_500),
+    ("revoke_steps_1_to_6_1000", 4_200),
     ("interrupt_to_poll", 500),
     ("interrupt_to_wake", 1_100),
     ("fault_to_poll", 1_600),
@@ -44,11 +44,11 @@ const FIRST_STAGE: [(&str, u64); 7] = [
     ("revoke_steps_1_to_6_1000", 7_000),
 ];
 const AMDVI: [(&str, u64); 5] = [
-    ("map_4k", 4_000),
-    ("map_2m", 3_500),
-    ("unmap_4k", 3_100),
-    ("grant_1", 3_250),
-    ("revoke_steps_1_to_6_1000", 7_000),
+    ("map_4k", 3_700),
+    ("map_2m", 3_000),
+    ("unmap_4k", 2_850),
+    ("grant_1", 3_150),
+    ("revoke_steps_1_to_6_1000", 4_650),
 ];
 
 fn stay_within(machine: &str, budget: &Budget) -> Result<()> {
