@@ -22,7 +22,7 @@ use crate::machine::Machine;
 use crate::report::Report;
 
 /// How long the owner waits for what must come.
-const LIMIT_NS: u64 = 1_000_000_000;
+const LIMIT_NS: u64 = 10_000_000_000;
 /// Nobody maps the last page of the window.
 const UNMAPPED: u64 = DMA_WINDOW_END - 4096;
 /// Time from the command to the access, in whole milliseconds of the device's clock (edu § "MMIO area spec").
