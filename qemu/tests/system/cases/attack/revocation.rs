@@ -28,7 +28,7 @@ const BYTES: u32 = 64;
 const TAG: u64 = 0x5123_4567_89ab_0000;
 const LOOK: Duration = Duration::from_millis(1);
 /// Time between two attempts while firmware and kernel start. QEMU carries them out in the thread that the CPUs' accesses
-/// to devices wait for, too: attempts without a pause slow a start down, on a busy machine past every limit.
+/// to devices wait for, too: attempts without a pause slow a start down.
 const BREATH: Duration = Duration::from_micros(300);
 
 pub(super) fn all(machine: &'static Machine) -> Result<()> {
