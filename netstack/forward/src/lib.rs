@@ -4,12 +4,13 @@
 //! **Invariant: no frame makes it panic, and every frame received is counted once: as a packet or as dropped.**
 //! Nothing on the data path allocates, locks, copies a frame (but those replayed), or enters a kernel.
 //!
-//! It knows queues, not devices: a program of any host opens its devices, and starts them again after a violation.
+//! A [`Stream`] knows queues, not devices; a [`Forwarder`] owns devices that have the face of [`weir_nic::Nic`].
 //! Not here: checksum offloads, several queues of a port, frames in several buffers (what is [`weir_pool::Buf::continues`]
 //! counts as a frame).
 //!
 //! Reading order: [`mode`] (what can be done) · [`settings`] (the words that say it) · [`stream`] (a pass) · [`mac`],
-//! [`five_tuple`] (what happens to a frame) · [`source`] (frames made, or replayed) · [`statistics`] · [`pcap`].
+//! [`five_tuple`] (what happens to a frame) · `source` (frames made, or replayed) · [`forwarder`] (devices) ·
+//! [`statistics`] · [`pcap`].
 //!
 //! Glossary: *port* = a device, by its number; *stream* = frames received at one port and sent at another, or the same.
 #![no_std]
@@ -18,14 +19,16 @@
 extern crate alloc;
 
 pub mod five_tuple;
+pub mod forwarder;
 pub mod mac;
 pub mod mode;
 pub mod pcap;
 pub mod settings;
-pub mod source;
+mod source;
 pub mod statistics;
 pub mod stream;
 
+pub use forwarder::Forwarder;
 pub use mode::Mode;
 pub use settings::{BadWords, HELP, Settings, Topology};
 pub use statistics::{Received, Sent};

@@ -4,20 +4,21 @@ use weir_net::MacAddress;
 
 /// Bytes of both addresses.
 const ADDRESSES: usize = 12;
-/// Bytes that a vector register takes.
-const VECTOR: usize = 16;
+/// Bytes of addresses and type.
+const HEADER: usize = 14;
 
 /// Swaps destination and source.
 #[inline]
 pub fn swap(frame: &mut [u8]) {
-    if let Some(start) = frame.first_chunk_mut::<VECTOR>() {
-        // One shuffle of the first sixteen bytes, which every frame on a wire has.
-        let [a, b, c, d, e, f, g, h, i, j, k, l, rest @ ..] = *start;
-        let [m, n, o, p] = rest;
-        *start = [g, h, i, j, k, l, a, b, c, d, e, f, m, n, o, p];
-    } else if let Some(addresses) = frame.first_chunk_mut::<ADDRESSES>() {
-        addresses.rotate_left(ADDRESSES / 2);
-    }
+    let Some(header) = frame.first_chunk_mut::<HEADER>() else { return };
+    let [a, b, c, d, e, f, rest @ ..] = *header;
+    // Six instructions: two loads of eight bytes, each of which has an address and two bytes more; a store of eight,
+    // and over the two too many, stores of four and two.
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, rest[0], rest[1]]);
+    header[..8].copy_from_slice(&rest);
+    let [a, b, c, d, e, f, _, _] = first.to_ne_bytes();
+    header[6..10].copy_from_slice(&[a, b, c, d]);
+    header[10..12].copy_from_slice(&[e, f]);
 }
 
 /// The addresses that a frame is given, as they lie in it.

@@ -23,6 +23,16 @@ impl Capture for () {
     fn take(&mut self, _frame: &[u8]) {}
 }
 
+/// Captures where there is something to capture with.
+impl<C: Capture> Capture for Option<C> {
+    #[inline]
+    fn take(&mut self, frame: &[u8]) {
+        if let Some(capture) = self {
+            capture.take(frame);
+        }
+    }
+}
+
 /// Addresses at the sending end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
@@ -81,10 +91,9 @@ impl<'a, C: Capture> Stream<'a, C> {
         }
     }
 
-    /// The same, but what [`Mode::TxOnly`] sends are the frames of a file, over and over.
-    #[must_use]
-    pub fn replaying(self, replay: Replay<'a>) -> Stream<'a, C> {
-        Stream { source: Source::Replay(replay), ..self }
+    /// Has it send, in [`Mode::TxOnly`], the frames of a file, over and over.
+    pub fn replay(&mut self, replay: Replay<'a>) {
+        self.source = Source::Replay(replay);
     }
 
     /// What it received.
@@ -127,13 +136,13 @@ impl<'a, C: Capture> Stream<'a, C> {
         T: TxQueue<Error = R::Error>,
     {
         let mut burst = Burst::<N>::new();
-        // An error leaves buffers in the burst.
         let passed = self.fill_and_send(rx, tx, pool, &mut burst);
+        // After an error: what was not sent.
         put_all(&mut burst, pool);
         passed
     }
 
-    #[inline]
+    #[inline(always)]
     fn fill_and_send<R, T, const N: usize>(
         &mut self,
         rx: &mut R,
@@ -145,21 +154,13 @@ impl<'a, C: Capture> Stream<'a, C> {
         R: RxQueue,
         T: TxQueue<Error = R::Error>,
     {
-        let mut passed = Passed::default();
-        let mut bytes = 0;
+        let (mut passed, mut bytes) = (Passed::default(), 0);
         if self.mode != Mode::TxOnly {
-            if let Err(error) = rx.receive(pool, burst) {
-                self.received.dropped += burst.len() as u64;
-                return Err(error);
-            }
-            bytes = self.take_in(pool, burst);
+            bytes = self.receive(rx, pool, burst)?;
             passed.received = burst.len();
         }
         if !self.mode.forwards() {
-            put_all(burst, pool);
-        }
-        if self.mode.makes() {
-            bytes = self.make(pool, burst);
+            bytes = self.exchange(pool, burst);
         }
         if !burst.is_empty() {
             passed.sent = self.send(tx, pool, burst, bytes)?;
@@ -169,24 +170,43 @@ impl<'a, C: Capture> Stream<'a, C> {
         Ok(passed)
     }
 
-    /// Counts what was received, drops what is no frame, and does with the others what the mode says. Gives their bytes.
-    #[inline]
-    fn take_in<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> u64 {
+    /// Drops what was received, and makes frames in its place where the mode does. Gives their bytes.
+    #[inline(never)]
+    fn exchange<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> u64 {
+        put_all(burst, pool);
+        if self.mode.makes() { self.make(pool, burst) } else { 0 }
+    }
+
+    /// Receives, counts, drops what is no frame, and does with the others what the mode says. Gives their bytes.
+    #[inline(always)]
+    fn receive<R: RxQueue, const N: usize>(
+        &mut self,
+        rx: &mut R,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+    ) -> Result<u64, R::Error> {
+        let result = rx.receive(pool, burst);
         self.received.bursts.count(burst.len());
+        if let Err(error) = result {
+            self.received.dropped += burst.len() as u64;
+            return Err(error);
+        }
         if burst.is_empty() {
-            return 0;
+            return Ok(0);
         }
         burst.iter().for_each(|buf| self.capture.take(buf.frame()));
-        let addresses = self.addresses;
         let (mut bytes, malformed) = match self.mode {
-            Mode::Mac => touch(burst, |frame| {
-                mac::set(frame, &addresses);
-                true
-            }),
             Mode::Macswap => touch(burst, |frame| {
                 mac::swap(frame);
                 true
             }),
+            Mode::Mac => {
+                let addresses = self.addresses;
+                touch(burst, |frame| {
+                    mac::set(frame, &addresses);
+                    true
+                })
+            }
             Mode::FiveTupleSwap => touch(burst, five_tuple::swap),
             _ => touch(burst, |_| true),
         };
@@ -195,7 +215,7 @@ impl<'a, C: Capture> Stream<'a, C> {
         }
         self.received.packets += burst.len() as u64;
         self.received.bytes += bytes;
-        bytes
+        Ok(bytes)
     }
 
     /// Drops what is no frame, of the `malformed` in `burst`. Gives the bytes dropped.
@@ -232,7 +252,7 @@ impl<'a, C: Capture> Stream<'a, C> {
     }
 
     /// Sends what the ring takes of the `bytes` in the burst, drops the others.
-    #[inline]
+    #[inline(always)]
     fn send<T: TxQueue, const N: usize>(
         &mut self,
         tx: &mut T,
@@ -276,7 +296,7 @@ fn is_frame(buf: &Buf) -> bool {
 }
 
 /// Changes all frames. Gives their bytes, and how many are malformed: no frames, or `change` says `false`.
-#[inline]
+#[inline(always)]
 fn touch<const N: usize>(burst: &mut Burst<N>, change: impl Fn(&mut [u8]) -> bool) -> (u64, u64) {
     let (mut bytes, mut malformed) = (0, 0);
     for buf in burst.iter_mut() {

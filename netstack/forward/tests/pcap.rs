@@ -90,7 +90,8 @@ fn a_file_is_replayed_over_and_over() {
     let settings = Settings { frames: 500, ..Settings::of(Mode::TxOnly) };
     let replay = Replay::new(&file).expect("a good file");
     assert_eq!(replay.frames(), 70);
-    let mut stream = Stream::new(&settings, ENDS, ()).replaying(replay);
+    let mut stream = Stream::new(&settings, ENDS, ());
+    stream.replay(replay);
     let (mut sent, mut round) = (Vec::new(), 0);
     while !stream.is_done() {
         rig.pass(&mut stream).expect("an honest device");
