@@ -41,7 +41,7 @@ fn fill<N: Nic>(forwarder: &mut Forwards<N>, frames: u64) -> Result<(), N::Error
     let ends = Ends { own: forwarder.mac(0), peer: forwarder.mac(1) };
     let forwards = core::mem::replace(forwarder.stream(0), Stream::new(&settings, ends, None));
     while !forwarder.stream(0).is_done() {
-        forwarder.pass::<FILL>(0)?;
+        forwarder.lane(0).pass::<FILL>()?;
     }
     *forwarder.stream(0) = forwards;
     Ok(())
@@ -85,9 +85,10 @@ fn marked<N: Nic, const BURST: usize, const FULL: u8, const OTHER: u8>(
     forwarder: &mut Forwards<N>,
     port: usize,
 ) -> Result<usize, N::Error> {
+    let mut lane = forwarder.lane(port);
     marker::begin::<FULL>();
     marker::begin::<OTHER>();
-    let passed = forwarder.pass::<BURST>(port)?;
+    let passed = lane.pass::<BURST>()?;
     if passed.received == BURST && passed.sent == BURST {
         marker::end::<FULL>();
     } else {

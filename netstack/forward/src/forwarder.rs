@@ -63,6 +63,25 @@ pub struct Forwarder<'a, N: Nic, K, C = ()> {
     restarts: u64,
 }
 
+/// A stream with its queues.
+pub struct Lane<'l, 'a, N: Nic, C> {
+    stream: &'l mut Stream<'a, Option<C>>,
+    rx: &'l mut N::Rx,
+    tx: &'l mut N::Tx,
+    pool: &'l mut Pool,
+}
+
+impl<N: Nic, C: Capture> Lane<'_, '_, N, C> {
+    /// One burst: [`Stream::pass`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn pass<const B: usize>(&mut self) -> Result<Passed, N::Error> {
+        self.stream.pass::<_, _, B>(self.rx, self.tx, self.pool)
+    }
+}
+
 impl<'a, N: Nic, K: Clock, C: Capture> Forwarder<'a, N, K, C> {
     /// Opens and starts devices, and waits for their links.
     ///
@@ -157,15 +176,11 @@ impl<'a, N: Nic, K: Clock, C: Capture> Forwarder<'a, N, K, C> {
         (0..self.count()).map(of_port).collect()
     }
 
-    /// One burst of the stream of what `port` receives.
-    ///
-    /// # Errors
-    /// As of the queues.
-    #[inline]
-    pub fn pass<const B: usize>(&mut self, port: usize) -> Result<Passed, N::Error> {
+    /// The stream of what `port` receives, with what it needs for a pass.
+    pub fn lane(&mut self, port: usize) -> Lane<'_, 'a, N, C> {
         let sender = self.topology.sender(port, self.streams.len()).unwrap_or(port);
         let Ports { rx, tx, .. } = &mut self.ports;
-        self.streams[port].pass::<_, _, B>(&mut rx[port], &mut tx[sender], &mut self.pool)
+        Lane { stream: &mut self.streams[port], rx: &mut rx[port], tx: &mut tx[sender], pool: &mut self.pool }
     }
 
     /// `times` bursts of every stream that is not done; a device that breaks the protocol is started again. Whether
@@ -180,7 +195,7 @@ impl<'a, N: Nic, K: Clock, C: Capture> Forwarder<'a, N, K, C> {
                 if self.streams[port].is_done() {
                     continue;
                 }
-                match self.pass::<BURST>(port) {
+                match self.lane(port).pass::<BURST>() {
                     Ok(passed) => is_busy |= !passed.is_idle(),
                     Err(error) => self.recover(port, error)?,
                 }

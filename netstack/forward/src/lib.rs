@@ -36,5 +36,5 @@ pub use stream::{Capture, Ends, Passed, Stream};
 
 /// Shortest frame: an Ethernet header.
 pub const FRAME_MIN_BYTES: u16 = 14;
-/// Longest frame, without checksum: 1500 bytes of payload behind a header and two VLAN tags.
+/// Longest frame to replay, without checksum: 1500 bytes of payload behind a header and two VLAN tags.
 pub const FRAME_MAX_BYTES: u16 = 1522;

@@ -81,7 +81,7 @@ pub struct Received {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames shorter than a header or longer than any on a wire ([`crate::FRAME_MAX_BYTES`]).
+    /// Frames shorter than an Ethernet header, and what came together with a violation.
     pub dropped: u64,
     /// Of `packets`, those with a header that is cut short or wrong, in a mode that reads headers.
     pub malformed: u64,

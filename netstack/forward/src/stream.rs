@@ -9,7 +9,7 @@ use weir_pool::{Buf, Burst, Pool};
 
 use crate::pcap::Replay;
 use crate::source::{Datagrams, Source};
-use crate::{FRAME_MAX_BYTES, FRAME_MIN_BYTES, Mode, Received, Sent, Settings, five_tuple, mac};
+use crate::{FRAME_MIN_BYTES, Mode, Received, Sent, Settings, five_tuple, mac};
 
 /// Sees every frame received, as it came.
 pub trait Capture {
@@ -113,6 +113,11 @@ impl<'a, C: Capture> Stream<'a, C> {
         &mut self.capture
     }
 
+    /// Ends it: what saw the frames.
+    pub fn into_capture(self) -> C {
+        self.capture
+    }
+
     /// Whether the frames that it was to receive ([`Settings::frames`]), or to send where it makes them, were.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -123,7 +128,8 @@ impl<'a, C: Capture> Stream<'a, C> {
     /// queues take buffers from `pool`. Never waits.
     ///
     /// # Errors
-    /// As of the queues. Where it is a violation, the device must be started again.
+    /// As of the queues. Where it is a violation, the device must be started again. A frame that is longer than `tx`
+    /// sends is an error, too; devices of one kind receive none.
     #[inline]
     pub fn pass<R, T, const N: usize>(
         &mut self,
@@ -289,10 +295,10 @@ impl<'a, C: Capture> Stream<'a, C> {
     }
 }
 
-/// Whether it is as long as a frame can be.
+/// Whether it has a header.
 #[inline]
 fn is_frame(buf: &Buf) -> bool {
-    (FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&buf.len())
+    buf.len() >= FRAME_MIN_BYTES
 }
 
 /// Changes all frames. Gives their bytes, and how many are malformed: no frames, or `change` says `false`.

@@ -4,11 +4,11 @@ mod rig;
 
 use proptest::prelude::*;
 use rig::{BURST, ENDS, OWN, PEER, Port, Rig};
-use weir_forward::{FRAME_MAX_BYTES, Mode, Settings, Stream, five_tuple};
+use weir_forward::{Mode, Settings, Stream, five_tuple};
 
 /// What becomes of a frame in a mode that forwards, and whether its headers are good; `None`: it is dropped.
 fn model(mode: Mode, frame: &[u8]) -> Option<(Vec<u8>, bool)> {
-    if !(14..=usize::from(FRAME_MAX_BYTES)).contains(&frame.len()) {
+    if frame.len() < 14 {
         return None;
     }
     let mut out = frame.to_vec();
@@ -103,7 +103,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// Also frames that are too long, or that noise fills.
+/// Also frames of any length that noise fills.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         6 => frame(),
@@ -161,7 +161,7 @@ proptest! {
 fn receiving_only_sends_nothing() {
     let mut rig = Rig::with_ports(1);
     let mut stream = Stream::new(&Settings { frames: 3, ..Settings::of(Mode::RxOnly) }, ENDS, ());
-    for len in [60, 5, 1514, 1523, 64] {
+    for len in [60, 5, 1514, 13, 64] {
         assert!(!stream.is_done());
         rig.ports[0].deliver(&vec![7; len]);
     }
