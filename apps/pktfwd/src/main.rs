@@ -1,40 +1,39 @@
-//! Owns two network devices that are connected with each other, and swaps the addresses of every frame that one of
-//! them receives and sends it back: what a packet costs, where nothing else is done with it.
+//! Owns one or two network devices and forwards frames as its words say, in the modes of DPDK's `testpmd`
+//! (`netstack/forward`); or measures what a packet costs, where nothing else is done with it than a swap of addresses.
 //!
-//! **Invariant: between the marks of a region there is nothing but a receive, the swap and a transmit**, and a region
-//! counts only where the burst was full: `weir measure packets` counts its instructions from outside
-//! (`qemu/plugin`).
+//! **Invariant: no frame enters the kernel**; with `measure`, between the marks of a region there is nothing but a
+//! receive, the swap and a transmit, and a region counts only where the burst was full: `weir measure packets` counts
+//! its instructions from outside (`qemu/plugin`).
 //!
-//! Reading order: [`words`] (what it is told) · this file (set-up) · [`forward`].
+//! Reading order: [`words`] (what it is told) · this file (set-up) · [`run`] (forwards) · [`measure`].
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-mod forward;
+mod measure;
+mod run;
 mod words;
 
+use alloc::vec::Vec;
+use core::fmt::Display;
 use core::sync::atomic::Ordering;
 
-use weir_hal::{Device, DmaWindow};
-use weir_net::MacAddress;
+use weir_abi::stats::Stats;
+use weir_forward::forwarder;
+use weir_forward::{Forwarder, Mode, Settings};
+use weir_hal::Device;
 use weir_nic::Nic;
-use weir_pool::Pool;
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, GrantError, log, process, thread};
 
-use crate::forward::Forwarder;
-use crate::words::Words;
+use crate::words::Task;
 
 weir_rt::entry!(main);
 
-/// Buffers for both rings of a device, and as many again: one large page.
-const POOL_BYTES: usize = 2 << 20;
 /// Deep enough for the vector instructions of a debug build, too.
 const STACK_BYTES: u64 = 256 << 10;
-/// How long both links may take to come up.
-const LINK_LIMIT_US: u64 = 10_000_000;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
@@ -45,39 +44,30 @@ enum Failure {
     Grant(#[from] GrantError),
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
-    #[error("nic: {0}")]
-    Virtio(#[from] weir_virtio::Error),
-    #[error("nic: {0}")]
-    Gigabit(#[from] weir_e1000e::Error),
-    #[error("nic: {0}")]
-    Host(#[from] weir_hal::Error),
-    #[error("nic: it has no MAC address")]
-    NoMac,
-    #[error("the two devices are of different kinds")]
+    #[error("{0}")]
+    Virtio(#[from] forwarder::Error<weir_virtio::Error>),
+    #[error("{0}")]
+    Gigabit(#[from] forwarder::Error<weir_e1000e::Error>),
+    #[error("the devices are of different kinds")]
     DifferentKinds,
+    #[error("measuring needs two devices that are connected with each other")]
+    NoPair,
     #[error("no frame arrived for {0} s; are the devices connected with each other?")]
     Silence(u64),
 }
 
-/// A device and what goes with it.
-struct Port<N: Nic> {
-    net: N,
-    rx: N::Rx,
-    tx: N::Tx,
-    pool: Pool,
-    mac: MacAddress,
-}
+/// What forwards here.
+type Forwards<N> = Forwarder<'static, N, TscClock>;
 
 fn main(mut env: Env) -> Result<(), Failure> {
-    let words = Words::parse(env.args())?;
+    let task = Task::parse(env.args())?;
     let stats = env.stats()?;
-    let devices = [env.device("left")?, env.device("right")?];
+    let first = env.device("port0")?;
+    let devices: Vec<_> = [first].into_iter().chain(env.device("port1")).collect();
     let core = env.core("core0")?;
     let work = move || {
-        let [left, right] = devices;
-        let functions = [Function::new(left)?, Function::new(right)?];
-        stats.ready.store(1, Ordering::Release);
-        forward_any(functions, words)
+        let functions = devices.into_iter().map(Function::new).collect::<Result<_, _>>()?;
+        forward_any(functions, &task, stats)
     };
     let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
         if let Err(failure) = work() {
@@ -90,54 +80,44 @@ fn main(mut env: Env) -> Result<(), Failure> {
 }
 
 /// Forwards with the driver that the devices have; those that have none are refused by the last.
-fn forward_any(functions: [Function; 2], words: Words) -> Result<(), Failure> {
+fn forward_any(functions: Vec<Function>, task: &Task, stats: &Stats) -> Result<(), Failure> {
     type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
     type E1000e = weir_e1000e::Net<Function>;
     type Igb = weir_igb::Net<Function>;
-    let [left, right] = [functions[0].info(), functions[1].info()];
-    if (left.vendor, left.device) != (right.vendor, right.device) {
+    let info = functions[0].info();
+    let is_same = |other: &Function| (other.info().vendor, other.info().device) == (info.vendor, info.device);
+    if !functions.iter().all(is_same) {
         return Err(Failure::DifferentKinds);
     }
-    if E1000e::is_for(&left) {
-        forward::<E1000e>(functions, words)
-    } else if Igb::is_for(&left) {
-        forward::<Igb>(functions, words)
+    if E1000e::is_for(&info) {
+        forward::<E1000e>(functions, task, stats)
+    } else if Igb::is_for(&info) {
+        forward::<Igb>(functions, task, stats)
     } else {
-        forward::<Virtio>(functions, words)
+        forward::<Virtio>(functions, task, stats)
     }
 }
 
-fn forward<N: Nic<Device = Function>>(functions: [Function; 2], words: Words) -> Result<(), Failure>
+fn forward<N: Nic<Device = Function>>(
+    functions: Vec<Function>,
+    task: &Task,
+    stats: &Stats,
+) -> Result<(), Failure>
 where
-    Failure: From<N::Error>,
+    Failure: From<forwarder::Error<N::Error>>,
 {
-    let [left, right] = functions;
-    let mut ports = [Port::<N>::open(left)?, Port::<N>::open(right)?];
-    for port in &mut ports {
-        port.start()?;
+    let open = |settings: &Settings| {
+        let forwarder: Forwards<N> = Forwarder::open(functions, &Window, TscClock, settings)?;
+        stats.ready.store(1, Ordering::Release);
+        Ok::<_, Failure>(forwarder)
+    };
+    match task {
+        Task::Forward(settings) => run::forward(open(settings)?, stats),
+        Task::Measure(measure) => measure::measure(open(&Settings::of(Mode::Macswap))?, *measure),
     }
-    weir_hal::wait_until(&TscClock, LINK_LIMIT_US, || {
-        ports.iter().all(|port| matches!(port.net.read_link_up(), Ok(true)))
-    })?;
-    let mut forwarder = Forwarder::new(ports);
-    forwarder.fill(words.circulating)?;
-    forwarder.measure::<1, 0, 1>(words.frames_in(1))?;
-    forwarder.measure::<8, 2, 3>(words.frames_in(8))?;
-    forwarder.measure::<32, 4, 5>(words.frames_in(32))
 }
 
-impl<N: Nic<Device = Function>> Port<N>
-where
-    Failure: From<N::Error>,
-{
-    fn open(function: Function) -> Result<Port<N>, Failure> {
-        let (net, rx, tx) = N::open(function, &Window, &TscClock, false)?;
-        let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-        let mac = MacAddress(net.read_mac()?.ok_or(Failure::NoMac)?);
-        Ok(Port { net, rx, tx, pool, mac })
-    }
-
-    fn start(&mut self) -> Result<(), Failure> {
-        Ok(self.net.start(&mut self.rx, &mut self.tx, &mut self.pool, &TscClock)?)
-    }
+/// Says a text of several lines.
+fn say(text: impl Display) {
+    alloc::format!("{text}").lines().for_each(|line| log!("{line}"));
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 pub use flood::Flood;
 use frames::{Answer, Ends};
-pub use swap::{FRAME_MAX_BYTES, FRAME_MIN_BYTES};
+pub use swap::{FRAME_MAX_BYTES, FRAME_MIN_BYTES, GUEST_MAC};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);

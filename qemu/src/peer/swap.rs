@@ -1,20 +1,22 @@
-//! A guest that sends every frame back with its Ethernet addresses swapped.
+//! A guest that sends back what it receives, changed in a known way, or frames of its own.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr};
 
-use super::{LIMIT, Peer, WINDOW, pattern};
+use super::{LIMIT, Peer, WINDOW, pattern, port_of};
 
 /// Our address, a locally administered one.
 const OWN_MAC: EthernetAddress = EthernetAddress([0x02, 0xfe, 0, 0, 0, 1]);
 /// The address that QEMU gives the first network device.
-const GUEST_MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+pub const GUEST_MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 /// A type for experiments (IEEE 802 "Local Experimental EtherType 1").
 const EXPERIMENT: EthernetProtocol = EthernetProtocol::Unknown(0x88b5);
 /// Bytes before the payload.
 const HEADER_BYTES: usize = 14;
+/// Bytes before a datagram's payload.
+const HEADERS_BYTES: usize = 42;
 /// The shortest frame, without the checksum that the device adds.
 pub const FRAME_MIN_BYTES: usize = 60;
 /// The longest.
@@ -27,24 +29,49 @@ impl Peer {
     /// # Errors
     /// One is lost or changed.
     pub fn swap(&mut self, count: usize, size: impl Fn(usize) -> usize) -> Result<()> {
+        self.bounce(count, |number| {
+            let bytes = size(number);
+            (frame(number, bytes, OWN_MAC, GUEST_MAC), frame(number, bytes, GUEST_MAC, OWN_MAC))
+        })
+    }
+
+    /// Sends `count` frames, the first of the two that `frames` gives for each number, and checks that what comes back
+    /// is, in order, the second.
+    ///
+    /// # Errors
+    /// One is lost or changed.
+    pub fn bounce(&mut self, count: usize, frames: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Result<()> {
         let (mut next, mut back) = (0, 0);
         while back < count {
             while next < count && next - back < WINDOW {
-                self.send(&frame(next, size(next), OWN_MAC, GUEST_MAC))?;
+                self.send(&frames(next).0)?;
                 next += 1;
             }
-            let Some(bytes) = self.experiment(LIMIT)? else {
+            let Some(bytes) = self.next_frame(LIMIT)? else {
                 bail!("{back} of {next} frames came back, and no more");
             };
-            let expected = frame(back, size(back), GUEST_MAC, OWN_MAC);
-            ensure!(bytes == expected, "frame {back} of {} bytes came back changed", size(back));
+            let expected = frames(back).1;
+            ensure!(bytes == expected, "frame {back} of {} bytes came back changed", expected.len());
             back += 1;
         }
         Ok(())
     }
 
-    /// The next frame of the experiment's type; others are not ours.
-    fn experiment(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
+    /// A datagram for the guest, in a frame of `bytes` bytes (42 and more).
+    ///
+    /// # Panics
+    /// The frame is shorter than its headers.
+    #[must_use]
+    pub fn datagram(&self, number: usize, bytes: usize) -> Vec<u8> {
+        let payload = bytes.checked_sub(HEADERS_BYTES).expect("room for the headers");
+        self.ends.udp(GUEST_MAC, port_of(number), &pattern(number, payload))
+    }
+
+    /// The next frame that the guest sends, or `None` after `limit`.
+    ///
+    /// # Errors
+    /// The guest's network is gone.
+    pub fn next_frame(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + limit;
         let mut buffer = [0; 2048];
         loop {
@@ -54,13 +81,9 @@ impl Peer {
             }
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.recv(&mut buffer) {
-                Ok(bytes) => {
-                    let frame = buffer.get(..bytes).unwrap_or_default();
-                    if EthernetFrame::new_checked(frame)?.ethertype() == EXPERIMENT {
-                        return Ok(Some(frame.to_vec()));
-                    }
-                }
+                Ok(bytes) => return Ok(Some(buffer[..bytes].to_vec())),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,9 +1,10 @@
-//! Runs Weir's virtio library natively on one core against a vhost-user back end, until its standard input ends; then
-//! says in one JSON object what it did. The rate is what the *back end* counts; this program adds what only it knows:
-//! cycles of polls that found or moved packets.
+//! Forwards frames natively on one core, as `apps/pktfwd` does on Weir and from the same library (`netstack/forward`):
+//! its port is Weir's virtio driver against a vhost-user back end. It works until its standard input ends, or its frames
+//! are through; then it says what it did, and last, in one JSON object, what only it knows: cycles of polls that found
+//! or moved packets. The rate is what the *back end* counts.
 #![forbid(unsafe_code)]
 
-mod modes;
+mod port;
 mod tally;
 
 use std::io::Read;
@@ -12,16 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use weir_forward::pcap::Replay;
+use weir_forward::statistics::OfPort;
+use weir_forward::{Capture, HELP, Settings, Stream, Topology};
+use weir_forward_files::PcapFile;
 use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Pool};
 use weir_vhost_user::{MonotonicClock, Options, VhostUser, Window};
 use weir_virtio::Features;
 use weir_virtio::net::{self, Net};
 
-use modes::{Mode, Port};
+use port::Port;
 
 /// Which rings to agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,11 +37,10 @@ enum Rings {
     Packed,
 }
 
-/// Runs Weir's virtio library against a vhost-user back end until standard input ends.
+/// Forwards frames by Weir's virtio driver against a vhost-user back end, until standard input ends.
 #[derive(Debug, Parser)]
+#[command(after_help = HELP)]
 struct Arguments {
-    /// What to do with packets
-    mode: Mode,
     /// The back end's socket
     socket: PathBuf,
     /// CPU to run on
@@ -48,13 +52,18 @@ struct Arguments {
     /// Descriptors per queue
     #[arg(long, default_value_t = 256)]
     entries: u16,
-    /// Packets that circulate in the modes that send back what they receive
-    #[arg(long, default_value_t = 128)]
-    circulating: usize,
+    /// Packets to send first in the modes that forward, so that they circulate
+    #[arg(long, default_value_t = 0)]
+    circulating: u16,
+    /// A mode and its words, see below
+    #[arg(required = true)]
+    words: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let settings = Settings::parse(arguments.words.iter().map(String::as_str))?;
+    ensure!(settings.topology == Topology::Loop, "there is one port here");
     let ends = Arc::new(AtomicBool::new(false));
     let flag = ends.clone();
     // Started before this thread is pinned, so that it does not share the CPU.
@@ -65,14 +74,45 @@ fn main() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(arguments.cpu);
     sched_setaffinity(None, &cpus).with_context(|| format!("there is no CPU {}", arguments.cpu))?;
-    let mut port = open(&arguments)?;
-    let tally = port.run(arguments.mode, arguments.circulating, &ends)?;
+    match &settings.capture {
+        None => forward(&arguments, &settings, (), &ends).map(drop),
+        Some(path) => {
+            let file = PcapFile::create(path).with_context(|| format!("cannot create {path}"))?;
+            let file = forward(&arguments, &settings, file, &ends)?;
+            file.close().with_context(|| format!("cannot write {path}"))
+        }
+    }
+}
+
+/// Forwards until it ends; gives the capture back.
+fn forward<C: Capture>(
+    arguments: &Arguments,
+    settings: &Settings,
+    capture: C,
+    ends: &AtomicBool,
+) -> Result<C> {
+    let file = settings.replay.as_deref().map(|path| std::fs::read(path).context(path.to_owned()));
+    let file = file.transpose()?;
+    let replay = file.as_deref().map(Replay::new).transpose()?;
+    let mut port = open(arguments)?;
+    let mut stream = Stream::new(settings, port.ends(settings)?, capture);
+    if let Some(replay) = replay {
+        stream.replay(replay);
+    }
+    match (arguments.circulating, settings.mode.forwards()) {
+        (0, _) => {}
+        (_, false) => bail!("nothing circulates in {}", settings.mode),
+        (packets, true) => port.inject(packets.into())?,
+    }
+    let tally = port.run(&mut stream, ends)?;
+    println!("{}", OfPort { number: 0, received: stream.received(), sent: stream.sent() });
     println!("{}", tally.json());
-    Ok(port.close()?)
+    port.close()?;
+    Ok(stream.into_capture())
 }
 
 fn open(arguments: &Arguments) -> Result<Port> {
-    let buffers = 2 * usize::from(arguments.entries) + arguments.circulating + 2 * modes::BURST;
+    let buffers = 2 * usize::from(arguments.entries) + usize::from(arguments.circulating) + 2 * port::BURST;
     let bytes = buffers * usize::from(BUF_BYTES);
     let window = Window::new(bytes + (1 << 20)).context("no memory")?;
     let options = Options { limit: Duration::from_secs(10), ..Options::net() };

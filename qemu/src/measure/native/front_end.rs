@@ -76,14 +76,16 @@ pub(super) fn start(place: &Place, system: System, mode: Mode, socket: &Path) ->
 
 fn weir(place: &Place, mode: Mode, socket: &Path, rings: &str) -> Result<FrontEnd> {
     let mut command = child::bound(&place.program);
-    command.arg(mode.word()).arg(socket).args(["--rings", rings, "--cpu", &place.cpus[1].to_string()]);
-    command.args(["--entries", &ENTRIES.to_string(), "--circulating", &CIRCULATING.to_string()]);
+    let circulating = if mode.is_loop() { CIRCULATING } else { 0 };
+    command.arg(socket).args(["--rings", rings, "--cpu", &place.cpus[1].to_string()]);
+    command.args(["--entries", &ENTRIES.to_string(), "--circulating", &circulating.to_string()]);
+    command.arg(mode.at_front_end());
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     std::thread::sleep(Duration::from_secs(1));
     Ok(FrontEnd::Weir(child.context("cannot start Weir's front end")?))
 }
 
-/// What Weir's program says at its end.
+/// What Weir's program says in its last line.
 #[derive(Deserialize)]
 struct Said {
     packets: u64,
@@ -105,7 +107,8 @@ impl FrontEnd {
                 if !child.wait()?.success() {
                     bail!("Weir's front end failed");
                 }
-                let Said { packets, busy_cycles } = serde_json::from_str(&text)?;
+                let Said { packets, busy_cycles } =
+                    serde_json::from_str(text.lines().last().unwrap_or_default())?;
                 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
                 let cycles = busy_cycles as f64 / packets.max(1) as f64;
                 Ok(cycles)

@@ -135,7 +135,7 @@ fn sample_of(
 }
 
 fn build_program() -> Result<PathBuf> {
-    build::host_program("weir-native-mpps", "native-mpps")
+    build::host_program("weir-native-mpps", "vhost-pktfwd")
 }
 
 /// The CPUs of the back end and of the front end.

@@ -9,6 +9,7 @@ mod confinement;
 mod control;
 mod documents;
 mod echo;
+mod forward;
 mod hotplug;
 mod lifecycle;
 mod link;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         control::CASES,
         native::CASES,
         packets::CASES,
+        forward::CASES,
         documents::CASES,
         linux::CASES,
         vfio::CASES,

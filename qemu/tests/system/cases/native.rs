@@ -1,13 +1,16 @@
 //! The virtio library natively, without a machine: over vhost-user to DPDK's testpmd.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pcap_file::pcap::PcapReader;
 use weir_hal::{Clock, DmaWindow};
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_runner::testpmd::Testpmd;
-use weir_runner::tools;
+use weir_runner::{build, tools};
 use weir_vhost_user::{MonotonicClock, Options, VhostUser, Window};
 use weir_virtio::Features;
 use weir_virtio::net::{self, Net, RxQueue, TxQueue};
@@ -19,6 +22,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("native::testpmd_sends_every_size_back_packed", || sends_every_size_back(Rings::Packed)),
     ("native::a_sleeper_wakes_for_testpmd_split", || a_sleeper_wakes(Rings::Split)),
     ("native::a_sleeper_wakes_for_testpmd_packed", || a_sleeper_wakes(Rings::Packed)),
+    ("native::pktfwd_captures_what_testpmd_sends", pktfwd_captures_what_testpmd_sends),
+    ("native::pktfwd_and_testpmd_send_each_other_frames", pktfwd_and_testpmd_send_each_other_frames),
     ("native::testpmd_dies_and_the_next_takes_over", testpmd_dies_and_the_next_takes_over),
 ];
 
@@ -188,4 +193,76 @@ fn testpmd_dies_and_the_next_takes_over() -> Result<()> {
         ensure!(port.receive(1)? == [expected], "the frame came back different");
         Ok(())
     })
+}
+
+/// Runs `vhost-pktfwd` until its frames are through; what it said.
+fn pktfwd(socket: &Path, words: &[&str]) -> Result<String> {
+    let program = build::host_program("weir-native-mpps", "vhost-pktfwd")?;
+    // Its standard input stays open: it ends by itself.
+    let child = Command::new(program)
+        .arg(socket)
+        .args(["--cpu", "0"])
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start vhost-pktfwd")?;
+    let output = wait(child)?;
+    ensure!(output.status.success(), "vhost-pktfwd ended with {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The child's end, with its standard input open until then.
+fn wait(mut child: Child) -> Result<Output> {
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output()?;
+    drop(stdin);
+    Ok(output)
+}
+
+/// The number behind `name` in a text.
+fn number(text: &str, name: &str) -> Result<u64> {
+    let number = text.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("no {name} in {text}"))
+}
+
+/// The file is read by another program's library.
+fn pktfwd_captures_what_testpmd_sends() -> Result<()> {
+    let program = tools::testpmd()?;
+    let folder = tempfile::tempdir()?;
+    let (socket, file) = (folder.path().join("socket"), folder.path().join("pcap"));
+    let _back_end = Testpmd::back_end(&program, &socket, "txonly", 1)?;
+    let said = pktfwd(&socket, &["rxonly", "frames=5000", &format!("capture={}", file.display())])?;
+    let received = number(&said, "RX-packets:")?;
+    ensure!(received >= 5000 && number(&said, "RX-bytes:")? == 64 * received, "{said}");
+    ensure!(number(&said, "TX-packets:")? == 0, "{said}");
+    let mut reader = PcapReader::new(File::open(&file)?)?;
+    let mut frames = 0;
+    while let Some(packet) = reader.next_packet() {
+        let packet = packet?;
+        // A datagram from port 9 to port 9 between the two addresses for measurements.
+        let is_testpmds = packet.data.get(26..38) == Some(&[198, 18, 0, 1, 198, 18, 0, 2, 0, 9, 0, 9]);
+        ensure!(packet.data.len() == 64 && is_testpmds, "frame {frames}: {packet:?}");
+        frames += 1;
+    }
+    ensure!(frames == received, "{frames} of {received} frames are in the file");
+    Ok(())
+}
+
+/// Sixty-four frames go round until a hundred thousand came back.
+fn pktfwd_and_testpmd_send_each_other_frames() -> Result<()> {
+    let program = tools::testpmd()?;
+    for (rings, mode) in [("split", "macswap"), ("packed", "5tswap")] {
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("socket");
+        let back_end = Testpmd::back_end(&program, &socket, "5tswap", 1)?;
+        let words = ["--rings", rings, "--circulating", "64", mode, "frames=100000"];
+        let said = pktfwd(&socket, &words)?;
+        let (received, sent) = (number(&said, "RX-packets:")?, number(&said, "TX-packets:")?);
+        ensure!(received >= 100_000 && sent == received, "{said}");
+        ensure!(number(&said, "TX-dropped:")? == 0 && !said.contains("malformed"), "{said}");
+        let text = back_end.finish()?;
+        ensure!(number(&text, "RX-packets:")? >= received, "testpmd: {text}");
+    }
+    Ok(())
 }

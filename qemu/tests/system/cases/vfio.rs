@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use weir_runner::guest::Guest;
 use weir_runner::linux::{Linux, programs};
-use weir_runner::peer::{FRAME_MAX_BYTES, FRAME_MIN_BYTES, PAYLOAD_MAX_BYTES, Peer};
+use weir_runner::peer::{FRAME_MIN_BYTES, PAYLOAD_MAX_BYTES, Peer};
 use weir_runner::vm::Outcome;
 
+use super::forward::{SIZES, swapped};
 use super::{Case, E1000E, IGB, VIRTIO};
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -16,7 +17,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("vfio::traffic_on_igb", || traffic_on(IGB, "its own address")),
     // The IOMMU translates 39 bits, and a process has addresses of 47.
     ("vfio::traffic_where_addresses_are_chosen", || traffic_on("q35-vtd-39", "a chosen address")),
-    ("vfio::swaps_addresses_by_polling", swaps_addresses_by_polling),
+    ("vfio::forwards_captures_and_replays", forwards_captures_and_replays),
     ("vfio::the_host_keeps_its_promises", the_host_keeps_its_promises),
 ];
 
@@ -67,14 +68,31 @@ fn traffic_on(machine: &'static str, place: &str) -> Result<()> {
     guest.power_off()
 }
 
-/// Every size of frame, each sent back with its addresses swapped, without an interrupt.
-fn swaps_addresses_by_polling() -> Result<()> {
-    let (mut guest, mut peer) = boot(E1000E, "macswap")?;
-    let sizes = FRAME_MAX_BYTES - FRAME_MIN_BYTES + 1;
-    with_console(&guest, peer.swap(sizes, |number| FRAME_MIN_BYTES + number))?;
-    let app = guest.counted("echo", |app| app.tx_packets >= sizes as u64)?;
-    guest.check(app.sleep_kernel_entries == 0 && app.device_errors == 0, &format!("{app:?}"))?;
-    guest.power_off()
+/// `vfio-pktfwd` sends every size of frame back with its addresses swapped, and captures what it received; then it replays
+/// that.
+fn forwards_captures_and_replays() -> Result<()> {
+    let mut peer = Peer::new()?;
+    let program = programs::program("vfio-pktfwd")?;
+    let linux = Linux::new(format!(
+        "network_to_vfio && vfio-pktfwd macswap frames={SIZES} capture=/tmp/pcap && \
+         vfio-pktfwd txonly frames={SIZES} replay=/tmp/pcap"
+    ));
+    let linux = linux.machine(E1000E).huge_pages(LARGE_PAGES).modules(&MODULES);
+    let mut guest = linux.file("bin/vfio-pktfwd", program).network(peer.netdev()).start()?;
+    guest.wait_ready_within(LIMIT)?;
+    let frames: Vec<_> = (0..SIZES).map(|number| peer.datagram(number, FRAME_MIN_BYTES + number)).collect();
+    let bounced = peer.bounce(SIZES, |number| (frames[number].clone(), swapped(frames[number].clone())));
+    with_console(&guest, bounced)?;
+    for (number, frame) in frames.iter().enumerate() {
+        let came = peer.next_frame(LIMIT)?;
+        guest.check(came.as_ref() == Some(frame), &format!("frame {number} was replayed as {came:?}"))?;
+    }
+    let (outcome, _) = guest.end(LIMIT)?;
+    guest.check(outcome == Outcome::Success, &format!("it ended with {outcome:?}"))?;
+    for row in [["RX-packets:", &SIZES.to_string()], ["TX-packets:", &SIZES.to_string()]] {
+        guest.console_row(&row, Duration::ZERO)?;
+    }
+    Ok(())
 }
 
 /// `vfio-check`, with two devices that share a window.

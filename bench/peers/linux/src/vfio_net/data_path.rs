@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_abi::stats::Stats;
 use weir_hal::Clock;
+use weir_net::{Answer, EchoResponder};
 use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::Burst;
 use weir_vfio::{Function, MonotonicClock};
 
-use crate::work::Work;
 use crate::{Failure, Port};
 
 /// Frames taken at once.
@@ -20,20 +20,20 @@ const LOOKS_PER_ROUND: u32 = 1 << 10;
 const SLEEP_NS: u64 = 60_000_000_000;
 
 /// What the loop works with.
-pub(crate) struct DataPath<N: Nic, W> {
+pub(crate) struct DataPath<N: Nic> {
     port: Port<N>,
-    work: W,
+    responder: EchoResponder,
     stats: Arc<Stats>,
     received: Burst<BURST>,
     answers: Burst<BURST>,
 }
 
-impl<N: Nic<Device = Function>, W: Work> DataPath<N, W>
+impl<N: Nic<Device = Function>> DataPath<N>
 where
     Failure: From<N::Error>,
 {
-    pub(crate) fn new(port: Port<N>, work: W, stats: Arc<Stats>) -> DataPath<N, W> {
-        DataPath { port, work, stats, received: Burst::new(), answers: Burst::new() }
+    pub(crate) fn new(port: Port<N>, responder: EchoResponder, stats: Arc<Stats>) -> DataPath<N> {
+        DataPath { port, responder, stats, received: Burst::new(), answers: Burst::new() }
     }
 
     /// Answers until something fails, or the process ends.
@@ -65,7 +65,7 @@ where
         while let Some(mut buf) = self.received.pop() {
             packets += 1;
             bytes += u64::from(buf.len());
-            if self.work.answer(buf.frame_mut()) {
+            if matches!(self.responder.answer(buf.frame_mut()), Answer::Send) {
                 sent_bytes += u64::from(buf.len());
                 // As many slots as were received: there is room.
                 self.answers.push(buf).unwrap_or_else(|buf| self.port.pool.put(buf));

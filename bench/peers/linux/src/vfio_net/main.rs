@@ -1,30 +1,27 @@
 //! Owns a network device by VFIO: the driver libraries of Weir, as they are, in a process of Linux.
 //!
-//! `vfio-net ADDRESS/PREFIX` answers ARP, ping and UDP echo (port 7) as `apps/echo` does on Weir; `vfio-net macswap`
-//! sends every frame back with its Ethernet addresses swapped. `sleep` behind it: sleep when idle, else poll.
+//! `vfio-net ADDRESS/PREFIX` answers ARP, ping and UDP echo (port 7) as `apps/echo` does on Weir. `sleep` behind it: sleep
+//! when idle, else poll.
 //!
 //! **Invariant: what is said to the runner is what Weir says** (`weir-init-logic`), so that the same tests judge both.
 //!
-//! Reading order: this file (set-up) · [`work`] (what is done with a frame) · [`data_path`] · [`talk`] (commands and
-//! reports).
+//! Reading order: this file (set-up) · [`data_path`] · `talk` of the library (commands and reports).
 #![forbid(unsafe_code)]
 
 mod data_path;
-mod talk;
-mod work;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaMemory, DmaWindow};
+use weir_linux_guest::talk;
 use weir_net::{EchoResponder, Ipv4Network, MacAddress};
 use weir_nic::Nic;
 use weir_pool::Pool;
 use weir_vfio::{Address, Function, MonotonicClock, Window};
 
 use crate::data_path::DataPath;
-use crate::work::{MacSwap, Work};
 
 /// Buffers for both rings, and as many again: one large page.
 const POOL_BYTES: usize = 2 << 20;
@@ -32,7 +29,7 @@ const POOL_BYTES: usize = 2 << 20;
 /// Why the program ended.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("say what to do: vfio-net ADDRESS/PREFIX [sleep], or vfio-net macswap [sleep]")]
+    #[error("say whom to answer for: vfio-net ADDRESS/PREFIX [sleep]")]
     Words,
     #[error("{0}")]
     Vfio(#[from] weir_vfio::Error),
@@ -52,8 +49,8 @@ enum Failure {
 
 /// What the words say.
 struct Words {
-    /// Whom to answer for; `None`: swap addresses.
-    network: Option<Ipv4Network>,
+    /// Whom to answer for.
+    network: Ipv4Network,
     is_sleeping: bool,
 }
 
@@ -92,11 +89,7 @@ fn run() -> Result<(), Failure> {
 }
 
 fn words(mut words: impl Iterator<Item = String>) -> Result<Words, Failure> {
-    let network = match words.next().as_deref() {
-        Some("macswap") => None,
-        Some(address) => Some(address.parse().map_err(|_| Failure::Words)?),
-        None => return Err(Failure::Words),
-    };
+    let network = words.next().and_then(|word| word.parse().ok()).ok_or(Failure::Words)?;
     let is_sleeping = match words.next().as_deref() {
         None => false,
         Some("sleep") => true,
@@ -117,19 +110,9 @@ where
     let mut port = Port { net, rx, tx, pool: Pool::new(memory)? };
     port.start()?;
     println!("vfio-net: {mac}, {}", if words.is_sleeping { "sleeping when idle" } else { "polling" });
-    match words.network {
-        Some(network) => answer(port, EchoResponder::new(mac, network), words.is_sleeping),
-        None => answer(port, MacSwap, words.is_sleeping),
-    }
-}
-
-fn answer<N: Nic<Device = Function>>(port: Port<N>, work: impl Work, is_sleeping: bool) -> Result<(), Failure>
-where
-    Failure: From<N::Error>,
-{
     let stats = Arc::new(Stats::default());
-    talk::begin(Arc::clone(&stats))?;
-    DataPath::new(port, work, stats).run(is_sleeping)
+    talk::begin("echo", Arc::clone(&stats))?;
+    DataPath::new(port, EchoResponder::new(mac, words.network), stats).run(words.is_sleeping)
 }
 
 /// Says where the memory for frames is.

@@ -15,18 +15,20 @@ use weir_vfio::MonotonicClock;
 
 /// The machine-readable port.
 const REPORTS: &str = "/dev/ttyS1";
-/// The name that reports give the program: that of the application which does the same on Weir.
-const NAME: &str = "echo";
 
-/// Says that the program is up, and listens from now on, on a thread of its own. `poweroff` ends the program.
-pub(crate) fn begin(stats: Arc<Stats>) -> io::Result<()> {
+/// Says that the program is up, and listens from now on, on a thread of its own. `poweroff` ends the program. Reports
+/// call it `name`: that of the application which does the same on Weir.
+///
+/// # Errors
+/// There is no second serial port.
+pub fn begin(name: &'static str, stats: Arc<Stats>) -> io::Result<()> {
     let mut port = OpenOptions::new().write(true).open(REPORTS)?;
     let (cpus, boot_ns) = (thread::available_parallelism()?, MonotonicClock.now_ns());
     writeln!(port, "{{\"type\":\"ready\",\"iommu\":\"vfio\",\"cpus\":{cpus},\"boot_ns\":{boot_ns}}}")?;
-    thread::spawn(move || match listen(&mut port, &stats) {
+    thread::spawn(move || match listen(&mut port, name, &stats) {
         Ok(()) => process::exit(0),
         Err(error) => {
-            eprintln!("vfio-net: {error}");
+            eprintln!("{name}: {error}");
             process::exit(1)
         }
     });
@@ -34,19 +36,19 @@ pub(crate) fn begin(stats: Arc<Stats>) -> io::Result<()> {
 }
 
 /// Obeys until the console says `poweroff`, or is closed.
-fn listen(port: &mut File, stats: &Stats) -> io::Result<()> {
+fn listen(port: &mut File, name: &str, stats: &Stats) -> io::Result<()> {
     for line in io::stdin().lines() {
         match line?.trim() {
-            "report" => port.write_all(status(stats).as_bytes())?,
+            "report" => port.write_all(status(name, stats).as_bytes())?,
             "poweroff" => break,
             _ => {}
         }
     }
-    port.write_all(status(stats).as_bytes())
+    port.write_all(status(name, stats).as_bytes())
 }
 
 /// The counters. Linux tells of blocked accesses on its console, and of frames elsewhere: both are 0 here.
-fn status(stats: &Stats) -> String {
+fn status(name: &str, stats: &Stats) -> String {
     let system = SystemInfo { now_ns: MonotonicClock.now_ns(), ..SystemInfo::default() };
     let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counters = Counters {
@@ -61,6 +63,6 @@ fn status(stats: &Stats) -> String {
         iommu_faults: 0,
     };
     let is_ready = number(&stats.ready) != 0;
-    let app = AppStatus { name: NAME, state: "running", code: 0, restarts: 0, is_ready, counters };
+    let app = AppStatus { name, state: "running", code: 0, restarts: 0, is_ready, counters };
     report::status(&system, [app].into_iter())
 }
