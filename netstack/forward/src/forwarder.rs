@@ -76,7 +76,8 @@ impl<N: Nic, C: Capture> Lane<'_, '_, N, C> {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    // One copy for all callers: then the queues' functions have one caller, and are compiled into it.
+    #[inline(never)]
     pub fn pass<const B: usize>(&mut self) -> Result<Passed, N::Error> {
         self.stream.pass::<_, _, B>(self.rx, self.tx, self.pool)
     }

@@ -143,7 +143,7 @@ impl<'a, C: Capture> Stream<'a, C> {
     {
         let mut burst = Burst::<N>::new();
         let passed = self.fill_and_send(rx, tx, pool, &mut burst);
-        // After an error: what was not sent.
+        // What the ring had no room for; after an error, what is left.
         put_all(&mut burst, pool);
         passed
     }

@@ -11,10 +11,10 @@ use super::{Case, E1000E, IGB, VIRTIO};
 pub(super) const CASES: &[(&str, Case)] = &[
     ("observer::kernel_entries_are_those_the_guest_counts", kernel_entries_are_those_the_guest_counts),
     ("packets::ten_million_frames_without_a_kernel_entry", ten_million_frames_without_a_kernel_entry),
-    ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [480, 225, 195])),
-    ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 255, 220])),
-    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [310, 195, 175])),
-    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [315, 200, 180])),
+    ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [475, 215, 190])),
+    ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 250, 216])),
+    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [410, 198, 172])),
+    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [400, 200, 173])),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +40,8 @@ fn kernel_entries_are_those_the_guest_counts() -> Result<()> {
 }
 
 /// Half of DPDK's instructions for the same device is the aim; the budget is what was reached and a
-/// little more: bursts of 1, 8 and 32.
+/// little more: bursts of 1, 8 and 32. Statistics and the choice of the mode are per burst, so a burst of one pays for
+/// them alone.
 fn stay_within(machine: &str, budget: [u32; 3]) -> Result<()> {
     let rows = packets::measure(machine)?;
     ensure!(rows.len() == budget.len(), "{rows:?}");
