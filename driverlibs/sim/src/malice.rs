@@ -1,10 +1,12 @@
 //! Lies.
 
-use crate::Random;
+use crate::{Random, Script};
 
 /// How often, and where, the device writes something else than the truth.
 #[derive(Clone)]
 pub struct Malice {
+    /// Decides alone, where there is one.
+    script: Option<Script>,
     random: Random,
     /// Once in so many values; 0 for never.
     ring_once_in: u64,
@@ -16,7 +18,14 @@ impl Malice {
     /// An honest device.
     #[must_use]
     pub fn none() -> Malice {
-        Malice { random: Random::new(0), ring_once_in: 0, register_once_in: 0, config_once_in: 0 }
+        let random = Random::new(0);
+        Malice { script: None, random, ring_once_in: 0, register_once_in: 0, config_once_in: 0 }
+    }
+
+    /// Says of every value, wherever it is, what the script says.
+    #[must_use]
+    pub fn scripted(script: &Script) -> Malice {
+        Malice { script: Some(script.clone()), ..Malice::none() }
     }
 
     /// Lies about used indices, ids, lengths and events once in `once_in` values.
@@ -29,7 +38,13 @@ impl Malice {
     #[must_use]
     pub fn everywhere(seed: u64, once_in: u64) -> Malice {
         let random = Random::new(seed);
-        Malice { random, ring_once_in: once_in, register_once_in: once_in, config_once_in: once_in }
+        Malice {
+            script: None,
+            random,
+            ring_once_in: once_in,
+            register_once_in: once_in,
+            config_once_in: once_in,
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
@@ -53,6 +68,9 @@ impl Malice {
 
     /// The truth, or something near it, or something far off: near misses find off-by-one errors.
     fn twist(&mut self, value: u64, once_in: u64) -> u64 {
+        if let Some(script) = &self.script {
+            return script.twist(value);
+        }
         if once_in == 0 || !self.random.once_in(once_in) {
             return value;
         }
