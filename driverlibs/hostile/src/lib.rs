@@ -8,13 +8,14 @@
 //! Bytes that are used up mean an honest device, so short inputs are deep ones, too. Not here: lies that only one driver
 //! can be told, with their names; those are in each driver's `tests/`.
 //!
-//! Reading order: this file · [`net`] · [`block`] · [`mailbox`], [`rogues`].
+//! Reading order: this file · [`net`] · [`block`] · [`mailbox`], [`vhost_user`], [`rogues`].
 #![forbid(unsafe_code)]
 
 pub mod block;
 pub mod mailbox;
 pub mod net;
 pub mod rogues;
+pub mod vhost_user;
 
 use std::ops::AddAssign;
 
@@ -55,7 +56,7 @@ impl Tally {
 pub type Play = fn(&[u8]) -> Tally;
 
 /// Every play, by the name of its fuzz target.
-pub const PLAYS: [(&str, Play); 11] = [
+pub const PLAYS: [(&str, Play); 12] = [
     ("virtio_net_split", net::play::<net::Split>),
     ("virtio_net_packed", net::play::<net::Packed>),
     ("virtio_blk", block::play::<block::VirtioBlk>),
@@ -64,6 +65,7 @@ pub const PLAYS: [(&str, Play); 11] = [
     ("igb_vf", net::play::<net::IgbVf>),
     ("igb_mailbox", mailbox::play),
     ("nvme", block::play::<block::Nvme>),
+    ("vhost_user", vhost_user::play),
     ("edu", rogues::edu),
     ("iommu_testdev", rogues::testdev),
     ("capabilities", net::capabilities),

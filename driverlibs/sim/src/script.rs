@@ -53,7 +53,8 @@ impl Script {
     }
 
     /// What a device says that would say `truth` if it were honest: that, something near it, or anything.
-    pub(crate) fn twist(&self, truth: u64) -> u64 {
+    #[must_use]
+    pub fn twist(&self, truth: u64) -> u64 {
         let byte = self.byte();
         match byte.wrapping_sub(FIRST_LIE) {
             _ if byte < FIRST_LIE => truth,
