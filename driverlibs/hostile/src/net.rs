@@ -362,7 +362,7 @@ impl<S: Subject> Cast<S> {
             9 => self.held.drain(..).for_each(|buf| self.pool.put(buf)),
             10 => scribble(&self.script, &self.window),
             11 => drop(self.start()),
-            12 => drop(self.start_honestly()),
+            12 => self.start_honestly(),
             13 => {
                 let result = self.rx.wait(0);
                 self.tally.count(&result, NicError::is_violation);
@@ -438,19 +438,19 @@ impl<S: Subject> Cast<S> {
         let _ = (self.net.has_stopped(), self.net.has_news());
     }
 
-    /// Starts it while it is honest; whether it started.
-    fn start_honestly(&mut self) -> bool {
+    /// Starts it while it is honest.
+    fn start_honestly(&mut self) {
         self.device.model().set_malice(Malice::none());
         let is_started = self.start();
         assert!(is_started || !self.was_opened_honestly, "a device that is honest again starts");
         self.device.model().set_malice(Malice::scripted(&self.script));
-        is_started
     }
 
     /// The device is honest from now on: everything works again, and every buffer comes home.
     fn end(&mut self) {
         self.held.drain(..).for_each(|buf| self.pool.put(buf));
-        if self.start_honestly() {
+        self.start_honestly();
+        if self.was_opened_honestly {
             self.assert_works();
         }
         let stopped = S::stop(&mut self.net, &mut self.rx, &mut self.tx, &mut self.pool, &self.clock);

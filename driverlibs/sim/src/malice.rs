@@ -1,5 +1,6 @@
 //! Lies.
 
+use crate::script::FIRST_LIE;
 use crate::{Random, Script};
 
 /// How often, and where, the device writes something else than the truth.
@@ -64,6 +65,27 @@ impl Malice {
     #[expect(clippy::cast_possible_truncation, reason = "the low half of a lie is a lie")]
     pub(crate) fn twist_config(&mut self, value: u32) -> u32 {
         self.twist(value.into(), self.config_once_in) as u32
+    }
+
+    /// A page of data about the device: each word, or, by a script, some words in half of which a device says something
+    /// that matters, since most of such a page means nothing.
+    pub(crate) fn twist_page(&mut self, page: &mut [u8]) {
+        let Some(script) = self.script.clone() else {
+            for word in page.chunks_exact_mut(4) {
+                let value = u32::from_le_bytes(word.try_into().expect("four bytes"));
+                word.copy_from_slice(&self.twist_config(value).to_le_bytes());
+            }
+            return;
+        };
+        let lies = usize::from(script.byte()).saturating_sub(FIRST_LIE.into());
+        for _ in 0..lies {
+            let [kind, place] = script.bytes();
+            let place = if kind & 1 == 0 { usize::from(place) } else { 16 * usize::from(place) };
+            if let Some(word) = page.get_mut(place..).and_then(<[u8]>::first_chunk_mut::<4>) {
+                let lie = script.lie(kind >> 1, u32::from_le_bytes(*word).into()).to_le_bytes();
+                word.copy_from_slice(&lie[..4]);
+            }
+        }
     }
 
     /// The truth, or something near it, or something far off: near misses find off-by-one errors.

@@ -55,9 +55,15 @@ impl Script {
     /// What a device says that would say `truth` if it were honest: that, something near it, or anything.
     #[must_use]
     pub fn twist(&self, truth: u64) -> u64 {
-        let byte = self.byte();
-        match byte.wrapping_sub(FIRST_LIE) {
-            _ if byte < FIRST_LIE => truth,
+        match self.byte().checked_sub(FIRST_LIE) {
+            None => truth,
+            Some(kind) => self.lie(kind, truth),
+        }
+    }
+
+    /// Something else than `truth`, or the same by chance.
+    pub(crate) fn lie(&self, kind: u8, truth: u64) -> u64 {
+        match kind & 15 {
             0 => 0,
             1 => u64::MAX,
             2 => truth.wrapping_add(1),
