@@ -4,10 +4,11 @@
 //! Two threads, so two scripts: the first half of the bytes is the program's, the second the back end's.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use weir_hal::DmaWindow;
@@ -128,10 +129,10 @@ impl Cast {
         }
     }
 
-    /// The first start may find that what the back end said before was no answer, and part with it; the second connects
-    /// anew.
+    /// The back end is started anew, and is honest. The first start may find that it has gone; the second connects.
     fn start_honestly(&mut self) {
         self.backend.set_honest(true);
+        self.backend.hang_up();
         let is_started = self.start() || self.start();
         assert!(is_started || !self.was_opened_honestly, "a back end that is honest again is driven");
         self.backend.set_honest(false);
@@ -157,8 +158,15 @@ struct Backend {
 
 #[derive(Default)]
 struct State {
+    conversation: Mutex<Option<UnixStream>>,
     is_honest: AtomicBool,
     is_over: AtomicBool,
+}
+
+impl State {
+    fn conversation(&self) -> MutexGuard<'_, Option<UnixStream>> {
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Backend {
@@ -175,10 +183,22 @@ impl Backend {
                     break;
                 }
                 // Its end is the end of the conversation, whoever brought it about.
-                let _ = stream.and_then(|stream| converse(stream, &script, &shared));
+                let _ = stream.and_then(|stream| {
+                    *shared.conversation() = Some(stream.try_clone()?);
+                    converse(stream, &script, &shared)
+                });
+                *shared.conversation() = None;
             }
         });
         Backend { path, state, thread: Some(thread) }
+    }
+
+    /// Ends the conversation, if there is one.
+    fn hang_up(&self) {
+        if let Some(stream) = &*self.state.conversation() {
+            // It fails where the other end was faster.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     fn set_honest(&self, is_honest: bool) {
