@@ -155,6 +155,12 @@ pub struct Drained {
     pub faults: usize,
     /// The unit had no room for some faults since the last drain.
     pub is_overflow: bool,
+    /// More came in meanwhile: to be drained now, as the unit sends no event for them.
+    pub has_more: bool,
+}
+
+impl Drained {
+    pub(crate) const NOTHING: Self = Self { faults: 0, is_overflow: false, has_more: false };
 }
 
 #[cfg(test)]

@@ -179,6 +179,12 @@ pub struct MeasureOptions {
     /// Write the figures as JSON, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// For `packets` and `block`: measure what Weir is compared with, too, in the same machine (Debian's Linux and DPDK)
+    #[arg(long)]
+    pub peers: bool,
+    /// For `packets`: ten million frames, in bursts of 32 only (minutes for each machine)
+    #[arg(long)]
+    pub long: bool,
     /// One boot, fewer packets and samples: to see that it works, not for figures to keep
     #[arg(long)]
     pub quick: bool,

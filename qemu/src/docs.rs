@@ -159,6 +159,8 @@ fn with_labels(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
     const SOURCE: &str = "\
@@ -205,5 +207,38 @@ pub const LINE: u64 = 512;
     fn the_reference_is_up_to_date() {
         let written = fs::read_to_string(workspace::root().join(REFERENCE)).unwrap_or_default();
         assert!(written == reference().unwrap(), "{REFERENCE} is stale; type ./weir docs");
+    }
+
+    /// Files that `file` links to and that are not there.
+    fn broken_links(file: &Path) -> Vec<String> {
+        let text = fs::read_to_string(file).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', '\n']).next());
+        let is_file = |target: &&str| !target.is_empty() && !target.contains("://");
+        let exists = |target: &str| file.parent().is_some_and(|folder| folder.join(target).exists());
+        targets.filter(is_file).filter(|target| !exists(target)).map(str::to_owned).collect()
+    }
+
+    /// Every page of the tree: folders that hold what was built or fetched are left out.
+    fn pages(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                found.extend(pages(&path));
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn links_lead_somewhere() {
+        let pages = pages(workspace::root());
+        assert!(pages.len() > 40, "{} pages found", pages.len());
+        for page in pages {
+            assert_eq!(broken_links(&page), [""; 0], "{}", page.display());
+        }
     }
 }

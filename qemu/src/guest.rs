@@ -382,6 +382,12 @@ impl Guest {
         self.console.iter().filter(|line| line.contains(text)).count()
     }
 
+    /// All console lines so far, including those that have just come.
+    pub fn console(&mut self) -> &[String] {
+        self.drain();
+        &self.console
+    }
+
     /// Asks for reports until one `pleases`.
     ///
     /// # Errors

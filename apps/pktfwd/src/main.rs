@@ -121,9 +121,9 @@ where
     })?;
     let mut forwarder = Forwarder::new(ports);
     forwarder.fill(words.circulating)?;
-    forwarder.measure::<1, 0, 1>(words.frames)?;
-    forwarder.measure::<8, 2, 3>(words.frames)?;
-    forwarder.measure::<32, 4, 5>(words.frames)
+    forwarder.measure::<1, 0, 1>(words.frames_in(1))?;
+    forwarder.measure::<8, 2, 3>(words.frames_in(8))?;
+    forwarder.measure::<32, 4, 5>(words.frames_in(32))
 }
 
 impl<N: Nic<Device = Function>> Port<N>

@@ -150,6 +150,17 @@ fn each_lie_has_its_name() {
     }
 }
 
+#[test]
+fn a_device_in_order_names_the_next_buffer_or_lies() {
+    let features = Behaviour::default().features | feature::IN_ORDER;
+    let mut rig =
+        Rig::started(Behaviour { entries: 4, features, ..Behaviour::default() }, &Options::default());
+    rig.device.model().forge_used(0, 1, 12 + 64, 1);
+    let mut burst = Burst::<4>::new();
+    let violation = Violation::UsedId { id: 1 };
+    assert_eq!(rig.rx.receive(&mut rig.pool, &mut burst), Err(Error::Violation(violation)));
+}
+
 /// Flags of a used descriptor in the first lap of a packed ring: available and used as its wrap counter, written.
 const USED: u16 = 1 << 15 | 1 << 7 | 2;
 

@@ -116,7 +116,7 @@ impl EventLog {
         // Before the tail is read, so that the next record raises the event again.
         hardware.registers.write64(STATUS, Status::new().with_event_interrupt(true).into_bits());
         let tail = hardware.registers.read64(EVENT_TAIL) / 16 % SLOTS;
-        let mut drained = Drained { faults: 0, is_overflow: false };
+        let mut drained = Drained::NOTHING;
         for _ in 0..(tail + SLOTS - self.head) % SLOTS {
             match self.take(hardware) {
                 Some(record) => {

@@ -199,7 +199,7 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
     /// Reports and clears the recorded faults, each record once.
     pub fn drain_faults(&mut self, report: impl FnMut(Fault)) -> Drained {
         if !self.is_translating {
-            return Drained { faults: 0, is_overflow: false };
+            return Drained::NOTHING;
         }
         self.events.drain(&mut self.hardware, self.control, report)
     }

@@ -46,7 +46,7 @@ impl FaultRecords {
     ) -> Drained {
         let status = hardware.fault_status();
         if !status.ppf() && !status.pfo() {
-            return Drained { faults: 0, is_overflow: false };
+            return Drained::NOTHING;
         }
         let first = usize::from(status.fri());
         let mut faults = 0;
@@ -61,11 +61,12 @@ impl FaultRecords {
                 clear(&mut hardware.registers, at);
             }
         }
-        let is_overflow = hardware.fault_status().pfo();
-        if is_overflow {
+        let status = hardware.fault_status();
+        if status.pfo() {
             hardware.registers.write32(FSTS, FaultStatus::new().with_pfo(true).into_bits());
         }
-        Drained { faults, is_overflow }
+        // A record set behind the sweep, before it cleared the others, was no new condition (§11.4.7.2, "IP").
+        Drained { faults, is_overflow: status.pfo(), has_more: status.ppf() }
     }
 }
 

@@ -76,6 +76,15 @@ impl Queue {
         })
     }
 
+    /// Ends the queue of a unit that broke down. While one of its errors stays set, a fault is no new condition, and no
+    /// event is sent for it (§11.4.7.2 "Fault Event Control Register", IP).
+    pub(super) fn abandon<R: Registers, M: TableMemory, C: Clock>(&self, hardware: &mut Hardware<R, M, C>) {
+        // Switched off first, as the unit would fetch what it failed at again. It may not answer; its devices are blocked already.
+        let _ =
+            hardware.command(Wait::QueueSwitched, |global| global.with_qie(false), |status| !status.qie());
+        hardware.registers.write32(FSTS, FaultStatus::CLEAR_QUEUE_ERRORS.into_bits());
+    }
+
     fn push<R: Registers, M: TableMemory, C>(&mut self, hardware: &Hardware<R, M, C>, descriptor: [u64; 2]) {
         let slot = self.ring.offset(self.tail);
         hardware.tables.write64(slot, descriptor[0]);

@@ -316,5 +316,6 @@ impl<R: Registers, M: TableMemory, C: Clock> Unit<R, M, C> {
         // translation is on, and an empty table blocks in each.
         let table_mode = self.table_mode_in_force();
         let _ = self.hardware.flush_write_buffer().and_then(|()| self.set_root_table(table_mode));
+        self.queue.abandon(&mut self.hardware);
     }
 }

@@ -33,8 +33,8 @@ fn a_refused_access_is_reported_once() {
         fault(OTHER, 0x2000, false, FaultReason::CONTEXT_NOT_PRESENT),
     ];
     assert_eq!(faults, expected);
-    assert_eq!(drained, Drained { faults: 3, is_overflow: false });
-    assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow: false }));
+    assert_eq!(drained, Drained { faults: 3, is_overflow: false, has_more: false });
+    assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow: false, has_more: false }));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_log_wraps_and_starts_again_after_an_overflow() {
     }
     let (faults, drained) = drain(&mut machine);
     assert_eq!((faults.len(), drained.is_overflow), (255, true));
-    assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false });
+    assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false, has_more: false });
     machine.model.dma(DEVICE.0, 0, true);
     assert_eq!(drain(&mut machine).0.len(), 1, "logging goes on");
 }
@@ -65,7 +65,7 @@ fn a_record_that_is_never_written_is_not_waited_for_without_end() {
         machine.model.dma(DEVICE.0, page << 12, true);
     }
     let before_us = machine.model.0.borrow().now_us;
-    assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: true });
+    assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: true, has_more: false });
     assert!(machine.model.0.borrow().now_us - before_us < 2000);
 }
 

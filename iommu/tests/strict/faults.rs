@@ -1,5 +1,6 @@
 //! Fault records: decoded, cleared, bounded, muted.
 
+use super::unit::Sabotage;
 use super::{DEVICE, Kind, LEGACY, Machine, OTHER, PLAIN};
 use weir_iommu::address::{Iova, RequesterId};
 use weir_iommu::vtd::{ApicMode, Drained, Fault, FaultKind, FaultReason};
@@ -13,7 +14,7 @@ fn with_four_records() -> [Kind; 3] {
 fn drain(machine: &mut Machine) -> (Vec<Fault>, Drained) {
     let mut faults = Vec::new();
     let drained = machine.unit.drain_faults(|fault| faults.push(fault));
-    assert_eq!(faults.len(), drained.faults);
+    assert_eq!((faults.len(), drained.has_more), (drained.faults, false));
     (faults, drained)
 }
 
@@ -45,8 +46,8 @@ fn a_refused_access_is_reported_once() {
             Fault { requester: OTHER, iova: Iova(0x2000), is_write: false, reason: unattached, kind: dma },
         ];
         assert_eq!(faults, expected);
-        assert_eq!(drained, Drained { faults: 2, is_overflow });
-        assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow }));
+        assert_eq!(drained, Drained { faults: 2, is_overflow, has_more: false });
+        assert_eq!(drain(&mut machine), (vec![], Drained { faults: 0, is_overflow, has_more: false }));
     }
 }
 
@@ -66,9 +67,54 @@ fn records_wrap_and_overflow_is_told_once() {
         }
         let (faults, drained) = drain(&mut machine);
         assert_eq!((faults.len(), drained.is_overflow), (4, true));
-        assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false });
+        assert_eq!(drain(&mut machine).1, Drained { faults: 0, is_overflow: false, has_more: false });
         machine.model.dma(DEVICE.0, 0, true);
         assert_eq!(drain(&mut machine).0.len(), 1, "recording goes on");
+    }
+}
+
+/// The unit goes on recording while its records are read.
+#[test]
+fn faults_amid_a_drain_are_announced_or_drained() {
+    for kind in with_four_records() {
+        for arrivals in 0..6 {
+            let (mut machine, _domain) = Machine::with_device(kind);
+            machine.unit.enable_fault_event(ApicMode::XApic, 0x31, 0).unwrap();
+            (0..2).for_each(|page| _ = machine.model.dma(DEVICE.0, page << 12, true));
+            let messages = |machine: &Machine| machine.model.0.borrow().fault_messages;
+            assert_eq!(messages(&machine), 1);
+            let (model, mut reported) = (machine.model.clone(), 0);
+            let drained = machine.unit.drain_faults(|_| {
+                reported += 1;
+                if reported == 2 {
+                    (0..arrivals).for_each(|page| _ = model.dma(OTHER.0, page << 12, true));
+                }
+            });
+            // The third finds the first record free again, behind the sweep.
+            assert_eq!(drained.has_more, arrivals >= 3, "{arrivals} amid");
+            while machine.unit.drain_faults(|_| ()).has_more {}
+            let before = messages(&machine);
+            machine.model.dma(DEVICE.0, 0x1000, true);
+            assert_eq!(messages(&machine), before + 1, "{arrivals} amid");
+        }
+    }
+}
+
+/// A queue error that stayed set would silence every fault after it.
+#[test]
+fn a_broken_unit_still_tells_faults() {
+    for kind in PLAIN {
+        for bit in [4, 5, 6] {
+            let (mut machine, mut domain) = Machine::with_device(kind);
+            machine.unit.enable_fault_event(ApicMode::XApic, 0x31, 0).unwrap();
+            machine.model.sabotage(Sabotage { queue_error: Some((1 << bit, 1)), ..Sabotage::default() });
+            machine.detach(DEVICE, &mut domain).unwrap_err();
+            let before = machine.model.0.borrow().fault_messages;
+            machine.model.0.borrow_mut().forget_everything();
+            assert_eq!(machine.model.dma(OTHER.0, 0x1000, true), None);
+            assert_eq!(machine.model.0.borrow().fault_messages, before + 1);
+            assert_eq!(drain(&mut machine).0.len(), 1);
+        }
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct State {
     pub(crate) now_us: u64,
     pub(crate) protected_memory: u32,
     pub(crate) fault_event: [u32; 4],
+    /// Fault events sent.
+    pub(crate) fault_messages: usize,
     next_record: usize,
     root_register: u64,
     root: Root,
@@ -117,6 +119,7 @@ impl Model {
             now_us: 0,
             protected_memory: 0,
             fault_event: [1 << 31, 0, 0, 0],
+            fault_messages: 0,
             next_record: 0,
             root_register: 0,
             root: Root::default(),
@@ -302,6 +305,15 @@ impl State {
         let switches = TE | QIE | IRE | CFI;
         let deaf = self.sabotage.deaf_to;
         self.status = self.status & (!switches | deaf) | value & switches & !deaf | heard & (SRTP | SIRTP);
+    }
+
+    /// Sets bits of FSTS; an event is sent where none was set before (11.4.7.2, IP).
+    fn raise(&mut self, bits: u32) {
+        let is_new_condition = self.fault_status & 0x73 == 0;
+        self.fault_status |= bits;
+        if is_new_condition && self.fault_event[0] >> 31 == 0 {
+            self.fault_messages += 1;
+        }
     }
 
     fn clear_faults(&mut self, value: u32) {

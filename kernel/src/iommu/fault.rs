@@ -16,16 +16,22 @@ pub(crate) fn handle_fault_interrupt() {
     const RECORDS: usize = 256;
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
-        let mut records: FixedVec<Fault, RECORDS> = FixedVec::new();
-        let drained = unit.lock().drain_faults(|fault| {
-            // Each record is reported once, so all fit.
-            let _ = records.push(fault);
-        });
-        if drained.is_overflow {
-            faults::count_lost();
-        }
-        for fault in records {
-            device::deliver_fault(index, fault, drained.is_overflow);
+        // Ends: what is delivered counts against the budget of the device, and one without is muted or switched off.
+        loop {
+            let mut records: FixedVec<Fault, RECORDS> = FixedVec::new();
+            let drained = unit.lock().drain_faults(|fault| {
+                // Each record is reported once, so all fit.
+                let _ = records.push(fault);
+            });
+            if drained.is_overflow {
+                faults::count_lost();
+            }
+            for fault in records {
+                device::deliver_fault(index, fault, drained.is_overflow);
+            }
+            if !drained.has_more {
+                break;
+            }
         }
     }
 }

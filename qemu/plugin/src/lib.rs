@@ -5,9 +5,9 @@
 //! code in the lower half and its kernel in the upper one (Weir, Linux) is in user mode in one and in kernel mode in the
 //! other; firmware and boot code are not, so counts are differences between two moments after boot.
 //!
-//! A program may cut out a *region*: a stretch of its own execution between two instructions that do nothing elsewhere
-//! ([`marker`]). Counts of regions are exact to the instruction. Outside regions a block that an exception leaves in the
-//! middle counts whole.
+//! A program may cut out a *region*: what its CPU executes between two instructions that do nothing elsewhere
+//! ([`marker`]). Whatever runs on that CPU meanwhile belongs to it: system calls, interrupts, the idle loop, other programs.
+//! A region begins and ends exactly at its marks; a block that an exception leaves in the middle counts whole.
 //!
 //! Arguments: `socket=NAME` (an abstract Unix socket; each line that arrives is answered with the counts, [`link`]).
 //! Built for QEMU 11 (plugin API 7); with the feature `old-api` for QEMU 9 and 10 (API 2 and later, of which this uses
@@ -138,7 +138,7 @@ impl Block {
 
     fn markers(&self) -> impl Iterator<Item = (usize, Marker)> {
         (0..self.instructions()).filter_map(|index| {
-            let mut bytes = [0; marker::BYTES];
+            let mut bytes = [0; weir_marker::BYTES];
             let instruction = self.instruction(index);
             // SAFETY: alive, and `bytes` has that much room.
             let (size, copied) = unsafe {

@@ -1,16 +1,9 @@
-//! The instructions by which a program marks where a region of its execution begins and ends.
-//!
-//! A long no-operation, `0F 1F /0` with a 32-bit displacement (Intel SDM volume 2, "NOP"): every x86-64 CPU executes it,
-//! in any mode, without effect; the displacement says who is meant. `weir_rt::marker` makes the same.
+//! The instructions by which a program marks where a region of its execution begins and ends, recognized.
 
-/// Bytes of the instruction.
-pub(crate) const BYTES: usize = 7;
-/// Opcode and the byte that means "`[rax + displacement]`".
-const OPCODE: [u8; 3] = [0x0f, 0x1f, 0x80];
-/// Upper half of the displacement: "WR".
-const SIGN: u32 = 0x5752_0000;
+use weir_marker::{BYTES, OPCODE, SIGN};
+
 /// How many regions there can be.
-pub(crate) const REGIONS: usize = 16;
+pub(crate) const REGIONS: usize = weir_marker::REGIONS as usize;
 
 /// Which end of a region.
 #[derive(Clone, Copy)]

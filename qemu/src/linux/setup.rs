@@ -12,9 +12,9 @@ use crate::guest::{Guest, scratch_file};
 use crate::machine::Machine;
 use crate::system::System;
 use crate::tools::{Archive, Distribution, Release, Unpacked, unpacked};
-use crate::vm::Config;
 use crate::vm::config::EMULATED;
 use crate::vm::symbols::Symbols;
+use crate::vm::{Config, observer};
 use crate::workspace;
 
 /// Linux 6.1, DPDK 22.11.
@@ -36,10 +36,13 @@ pub struct Linux {
     huge_pages: u32,
     program: String,
     modules: Vec<&'static str>,
+    words: String,
     networks: Vec<String>,
+    disks: Vec<PathBuf>,
     files: Vec<(String, PathBuf)>,
     links: Vec<(String, String)>,
     extra: Vec<String>,
+    is_observed: bool,
 }
 
 impl Linux {
@@ -53,10 +56,13 @@ impl Linux {
             huge_pages: 0,
             program: program.into(),
             modules: vec![],
+            words: String::new(),
             networks: vec![],
+            disks: vec![],
             files: vec![],
             links: vec![],
             extra: vec![],
+            is_observed: false,
         }
     }
 
@@ -89,6 +95,27 @@ impl Linux {
     pub fn modules(mut self, names: &[&'static str]) -> Linux {
         self.modules.extend(names);
         self
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn words(mut self, words: &str) -> Linux {
+        self.words.push(' ');
+        self.words.push_str(words);
+        self
+    }
+
+    /// Adds a disk: the image file, which lives as long as the caller keeps it.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Linux {
+        self.disks.push(image.into());
+        self
+    }
+
+    /// Counts instructions and kernel entries from outside, see [`Guest::observe`]. The guest becomes several times slower.
+    #[must_use]
+    pub fn observed(self) -> Linux {
+        Linux { is_observed: true, ..self }
     }
 
     /// Adds a network device, the next in bus order.
@@ -127,17 +154,19 @@ impl Linux {
         let system = packages(&SYSTEM)?;
         let tree = scratch_file("initramfs", &self.tree(&system)?)?;
         let (kernel, bundle) = (kernel::unpacked(&system)?, tree.to_path_buf());
+        let machine = Machine::named(&self.machine)?;
+        let observer = self.is_observed.then(|| observer::plugin(&machine.qemu()?)).transpose()?;
         let config = Config {
-            machine: Machine::named(&self.machine)?,
+            machine,
             accelerator: EMULATED,
             memory: self.memory,
             cpus: self.cpus,
             kernel: kernel.clone(),
             bundle: bundle.clone(),
-            append: format!("{WORDS}{}", self.huge_pages),
+            append: format!("{WORDS}{}{}", self.huge_pages, self.words),
             networks: self.networks,
-            disks: vec![],
-            observer: None,
+            disks: self.disks,
+            observer,
             extra: self.extra,
         };
         let system = System { kernel, bundle, programs: vec![], iommu: None, notices: vec![] };

@@ -12,13 +12,15 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+use super::uring::{self, Peer};
+use crate::cli::MeasureOptions;
 use crate::guest::{Guest, Setup};
 use crate::machine::Machine;
 use crate::progress::Step;
 use crate::vm::Outcome;
 
 /// The jobs of the manifest `block-cost`: how the application's line begins, what it means, requests under way.
-const ROWS: [(&str, &str, u32); 6] = [
+pub(super) const ROWS: [(&str, &str, u32); 6] = [
     ("Read bs=4096 iodepth=1", "4 KiB random read", 1),
     ("Read bs=4096 iodepth=32", "4 KiB random read", 32),
     ("Read bs=4096 iodepth=128", "4 KiB random read", 128),
@@ -28,6 +30,10 @@ const ROWS: [(&str, &str, u32); 6] = [
 ];
 /// Bytes of the disk.
 const IMAGE_BYTES: u64 = 64 << 20;
+/// Requests of Linux for each job, a tenth where there is one at once.
+const PEER_IOS: u64 = 20_000;
+/// The same for a look.
+pub const PEER_IOS_QUICK: u64 = 4_000;
 /// How long a job may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -61,16 +67,19 @@ pub struct Block {
     pub disk: String,
     /// Its rows.
     pub rows: Vec<Row>,
+    /// The same by Linux's io_uring, if asked for.
+    pub peers: Vec<Peer>,
 }
 
 /// Measures on each of `machines`, prints the tables and writes them as JSON.
 ///
 /// # Errors
 /// Something does not build or start, or the guest did not do what was to be measured.
-pub fn run(machines: &[String], json: Option<File>) -> Result<ExitCode> {
+pub fn run(machines: &[String], options: &MeasureOptions, json: Option<File>) -> Result<ExitCode> {
+    let peer_ios = options.peers.then_some(if options.quick { PEER_IOS_QUICK } else { PEER_IOS });
     let mut tables = Vec::new();
     for machine in machines {
-        let table = measure(machine)?;
+        let table = measure(machine, peer_ios)?;
         println!("{}", table.render());
         tables.push(table);
     }
@@ -80,11 +89,11 @@ pub fn run(machines: &[String], json: Option<File>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures on the machine `name`.
+/// Measures on the machine `name`; with `peer_ios`, Linux too, with so many requests for each job.
 ///
 /// # Errors
 /// As [`run`].
-pub fn measure(name: &str) -> Result<Block> {
+pub fn measure(name: &str, peer_ios: Option<u64>) -> Result<Block> {
     let image = NamedTempFile::with_prefix("disk")?;
     image.as_file().set_len(IMAGE_BYTES)?;
     let machine = Machine::named(name)?;
@@ -103,7 +112,9 @@ pub fn measure(name: &str) -> Result<Block> {
     let counts = ticks.is_some_and(|ticks| (1_000_000..1_000_100).contains(&ticks));
     ensure!(counts, "this QEMU does not make an instruction a tick: {million}");
     let qemu = machine.qemu()?.version.to_string();
-    Ok(Block { machine: name.into(), iommu: ready.iommu, qemu, disk: machine.disk, rows })
+    let peers = peer_ios.map(|ios| uring::measure(name, image.path(), ios, &rows)).transpose()?;
+    let peers = peers.unwrap_or_default();
+    Ok(Block { machine: name.into(), iommu: ready.iommu, qemu, disk: machine.disk, rows, peers })
 }
 
 fn row(guest: &mut Guest, (start, operation, depth): (&str, &'static str, u32)) -> Result<Row> {
@@ -128,7 +139,7 @@ impl Block {
     /// The table as people read it.
     #[must_use]
     pub fn render(&self) -> String {
-        let Block { machine, iommu, qemu, disk, rows } = self;
+        let Block { machine, iommu, qemu, disk, rows, peers } = self;
         let mut text = format!(
             "{machine}, IOMMU {iommu}, 1 CPU, QEMU {qemu} TCG, {disk}\n{:20} {:>5} {:>8}  {:>20} {:>14} {:>14}\n",
             "", "depth", "requests", "instructions/request", "an empty look", "kernel entries"
@@ -143,6 +154,9 @@ impl Block {
                 row.instructions_per_empty_look,
                 row.kernel_entries
             );
+        }
+        if !peers.is_empty() {
+            text += &uring::render(peers);
         }
         text
     }

@@ -5,15 +5,17 @@
 //! between two runs under different load.
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
-//! its own table) · [`packets`] (the data path, likewise) · [`block`] (requests to a disk) · [`native`] (against DPDK,
+//! its own table) · [`packets`] (the data path, likewise), [`dpdk`] (the same by testpmd) · [`block`] (requests to a disk), [`uring`] (the same by Linux) · [`native`] (against DPDK,
 //! without a machine) · [`percentiles`].
 
 pub mod block;
 pub mod control;
+mod dpdk;
 mod figures;
 mod native;
 pub mod packets;
 pub mod percentiles;
+mod uring;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -82,8 +84,8 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
     };
     match options.table {
         Table::Control => return control::run(&machines, options.quick, json),
-        Table::Packets => return packets::run(&machines, json),
-        Table::Block => return block::run(&machines, json),
+        Table::Packets => return packets::run(&machines, options, json),
+        Table::Block => return block::run(&machines, options, json),
         Table::Native => return native::run(options.quick, json),
         Table::Basics => {}
     }

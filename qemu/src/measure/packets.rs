@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use super::dpdk::{self, Peer};
+use crate::cli::MeasureOptions;
 use crate::guest::{Guest, Setup};
 use crate::machine::Machine;
 use crate::progress::Step;
@@ -19,9 +21,11 @@ use crate::vm::observer::Region;
 /// The machines, one for each kind of device.
 pub(super) const MACHINES: [&str; 4] = ["q35-vtd", "q35-vtd-packed", "q35-vtd-e1000e", "q35-vtd-igb"];
 /// Frames in a burst, and the region that full bursts of that size are (`apps/pktfwd`).
-const BURSTS: [(u64, u8); 3] = [(1, 0), (8, 2), (32, 4)];
+pub(super) const BURSTS: [(u64, u8); 3] = [(1, 0), (8, 2), (32, 4)];
+/// The region that a whole measurement is, with all that is between its bursts.
+const WHOLE: u8 = 6;
 /// How long the guest may take for one size of burst.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// One row.
 #[derive(Clone, Debug, Serialize)]
@@ -42,17 +46,30 @@ pub struct Row {
     pub instructions_per_frame: f64,
     /// Kernel entries while these frames passed.
     pub kernel_entries: u64,
+    /// The same by DPDK, if asked for.
+    pub peer: Option<Peer>,
+}
+
+/// The back end that connects two devices with each other.
+pub(super) fn wire() -> String {
+    "hubport,hubid=1".into()
 }
 
 /// Measures on each of `machines`, prints the table and writes it as JSON.
 ///
 /// # Errors
 /// Something does not build or start, or the guest did not do what was to be measured.
-pub fn run(machines: &[String], json: Option<File>) -> Result<ExitCode> {
-    println!("{}", heading());
+pub fn run(machines: &[String], options: &MeasureOptions, json: Option<File>) -> Result<ExitCode> {
+    ensure!(!(options.long && options.peers), "ten million frames are a measurement of Weir alone");
+    println!("{}", heading(options.peers));
     let mut rows = Vec::new();
     for machine in machines {
-        for row in measure(machine)? {
+        let measured = match (options.long, options.peers) {
+            (true, _) => measure_long(machine)?,
+            (false, true) => measure_beside(machine, options.quick)?,
+            (false, false) => measure(machine)?,
+        };
+        for row in measured {
             println!("{}", row.render());
             rows.push(row);
         }
@@ -68,29 +85,55 @@ pub fn run(machines: &[String], json: Option<File>) -> Result<ExitCode> {
 /// # Errors
 /// As [`run`].
 pub fn measure(name: &str) -> Result<Vec<Row>> {
+    measure_bursts(name, "pktfwd", &BURSTS)
+}
+
+/// The same, with DPDK's figures beside.
+///
+/// # Errors
+/// As [`run`].
+pub fn measure_beside(name: &str, is_quick: bool) -> Result<Vec<Row>> {
+    let mut rows = measure(name)?;
+    let peers = dpdk::measure(name, is_quick)?;
+    rows.iter_mut().zip(peers).for_each(|(row, peer)| row.peer = Some(peer));
+    Ok(rows)
+}
+
+/// Ten million frames in the largest bursts.
+///
+/// # Errors
+/// As [`run`].
+pub fn measure_long(name: &str) -> Result<Vec<Row>> {
+    let [.., largest] = BURSTS;
+    measure_bursts(name, "pktfwd-long", &[largest])
+}
+
+fn measure_bursts(name: &str, manifest: &'static str, bursts: &[(u64, u8)]) -> Result<Vec<Row>> {
     let step = Step::begin(format!("counting instructions on {name}"));
-    let wire = || "hubport,hubid=1".to_owned();
-    let setup = Setup::new("pktfwd").machine(name).unchecked().observed().network(wire()).network(wire());
+    let setup = Setup::new(manifest).machine(name).unchecked().observed().network(wire()).network(wire());
     let (mut guest, ready) = setup.boot()?;
     let mut said = Vec::new();
-    for (burst, _) in BURSTS {
+    for (burst, _) in bursts {
         step.say(&format!("bursts of {burst}"));
-        said.push(said_of(&mut guest, burst)?);
+        said.push(said_of(&mut guest, *burst)?);
     }
     let cpus = guest.observe()?;
     guest.power_off()?;
     step.done();
+    let region =
+        |number: u8| cpus.iter().find_map(|cpu| cpu.regions.get(&number)).copied().unwrap_or_default();
+    check_whole(region(WHOLE))?;
     let machine = Machine::named(name)?;
     let qemu = machine.qemu()?.version.to_string();
     let mut device = machine.nic.split(',').next().unwrap_or_default().to_owned();
     if machine.nic.contains("packed=on") {
         device += ", packed";
     }
-    BURSTS
+    bursts
         .iter()
         .zip(said)
         .map(|((burst, number), (frames, entries))| {
-            let region = cpus.iter().find_map(|cpu| cpu.regions.get(number)).copied().unwrap_or_default();
+            let region = region(*number);
             check(region, *burst, frames, entries)?;
             let (machine, device, iommu, qemu) =
                 (name.to_owned(), device.clone(), ready.iommu.clone(), qemu.clone());
@@ -105,9 +148,18 @@ pub fn measure(name: &str) -> Result<Vec<Row>> {
                 frames,
                 instructions_per_frame,
                 kernel_entries,
+                peer: None,
             })
         })
         .collect()
+}
+
+/// From the first frame of a measurement to its last, waiting included, the core ran nothing but the application.
+fn check_whole(region: Region) -> Result<()> {
+    let is_alone =
+        region.times == BURSTS.len() as u64 && region.user > 0 && region.kernel == 0 && region.entries == 0;
+    ensure!(is_alone, "the core was not the application's alone: {region:?}");
+    Ok(())
 }
 
 /// What the guest says of bursts of that size: frames in full ones, and its kernel entries.
@@ -138,19 +190,28 @@ fn per_frame(region: Region, frames: u64) -> f64 {
     (region.user as f64 / frames as f64 * 10.0).round() / 10.0
 }
 
-fn heading() -> String {
+fn heading(has_peers: bool) -> String {
+    let peers = if has_peers {
+        format!("{:>20} {:>15} {:>12}   ", "DPDK's testpmd", "kernel entries", "Weir : DPDK")
+    } else {
+        String::new()
+    };
     format!(
-        "{:24} {:>6} {:>10} {:>20} {:>15}   {}",
+        "{:24} {:>6} {:>10} {:>20} {:>15}   {peers}{}",
         "device", "burst", "frames", "instructions/frame", "kernel entries", "measured on"
     )
 }
 
 impl Row {
     fn render(&self) -> String {
-        let Row { machine, device, iommu, qemu, burst, frames, instructions_per_frame, kernel_entries } =
+        let Row { machine, device, iommu, qemu, burst, frames, instructions_per_frame, kernel_entries, peer } =
             self;
+        let peer = peer.as_ref().map_or_else(String::new, |peer| {
+            let (theirs, entries) = (peer.instructions_per_frame, peer.kernel_entries);
+            format!("{theirs:>20.1} {entries:>15} {:>12.2}   ", instructions_per_frame / theirs)
+        });
         format!(
-            "{device:24} {burst:>6} {frames:>10} {instructions_per_frame:>20.1} {kernel_entries:>15}   \
+            "{device:24} {burst:>6} {frames:>10} {instructions_per_frame:>20.1} {kernel_entries:>15}   {peer}\
              {machine}, IOMMU {iommu}, QEMU {qemu} TCG"
         )
     }

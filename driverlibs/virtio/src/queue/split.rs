@@ -109,6 +109,11 @@ impl SplitQueue {
         self.has_event_index = features.contains(Features::EVENT_IDX);
         self.is_in_order = features.contains(Features::IN_ORDER);
         self.available.flags.store_release(0);
+        if self.is_in_order {
+            let entries = usize::from(self.lent.entries);
+            let (mut lent, mut ring) = (self.lent.view(), self.available.ring.view());
+            (0..entries).for_each(|at| ring.store(at, lent.id_in_order(at)));
+        }
         self.silence();
     }
 
@@ -166,8 +171,11 @@ impl Virtqueue for SplitQueue {
         self.lent.entries - self.added.ahead_of(self.taken)
     }
 
+    /// For a device that works in order the available ring never changes ([`Lent`]): it is not written again, and its
+    /// cache lines stay with both sides.
     #[inline]
     fn add(&mut self, count: u16, access: Access, mut next: impl FnMut() -> Option<Offer>) -> u16 {
+        let is_in_order = self.is_in_order;
         let (mut lent, mut desc) = (self.lent.view(), self.desc.view());
         let mut ring = self.available.ring.view();
         let first = usize::from(self.added.0);
@@ -177,7 +185,9 @@ impl Virtqueue for SplitQueue {
         {
             id = lent.lend(at, offer.buffer);
             desc.store(id.into(), Desc::of(offer.addr, offer.len, access));
-            ring.store(at, id);
+            if !is_in_order {
+                ring.store(at, id);
+            }
             at += 1;
         }
         self.added = Position::of(at);
@@ -207,10 +217,14 @@ impl Virtqueue for SplitQueue {
         mut each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
     ) -> Result<usize, Violation> {
         let count = usize::from(self.completed()?).min(most);
+        let is_in_order = self.is_in_order;
         let (mut lent, used) = (self.lent.view(), self.used.ring.view());
         let first = usize::from(self.taken.0);
         for at in first..first + count {
             let used = used.load(at);
+            if is_in_order && used.id() != lent.id_in_order(at).into() {
+                return Err(Violation::UsedId { id: used.id() });
+            }
             each(lent.take(at, used.id())?, used.len())?;
         }
         self.taken = Position::of(first + count);

@@ -12,7 +12,11 @@ impl State {
         }
         if let Some((bits, nth)) = self.sabotage.queue_error.take() {
             if nth == 1 {
-                self.fault_status |= bits;
+                if bits & 1 << 4 != 0 {
+                    // It stays at the descriptor that it cannot take.
+                    self.sabotage.queue_error = Some((bits, 1));
+                }
+                self.raise(bits);
                 return;
             }
             self.sabotage.queue_error = Some((bits, nth - 1));

@@ -196,13 +196,14 @@ impl State {
         }
         let free = self.next_record;
         if self.records[free] >> 127 == 1 {
-            self.fault_status |= 1;
+            self.raise(1);
             return None;
         }
         let high = 1u64 << 63 | u64::from(!is_write) << 62 | u64::from(reason) << 32 | u64::from(requester);
         self.records[free] = u128::from(high) << 64 | u128::from(info & !0xfff);
         if self.fault_status & 2 == 0 {
-            self.fault_status = self.fault_status & !0xff00 | 2 | (free as u32) << 8;
+            self.fault_status &= !0xff00;
+            self.raise(2 | (free as u32) << 8);
         }
         self.next_record = (free + 1) % self.records.len();
         None

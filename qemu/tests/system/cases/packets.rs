@@ -10,6 +10,7 @@ use super::{Case, E1000E, IGB, VIRTIO};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("observer::kernel_entries_are_those_the_guest_counts", kernel_entries_are_those_the_guest_counts),
+    ("packets::ten_million_frames_without_a_kernel_entry", ten_million_frames_without_a_kernel_entry),
     ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [480, 225, 195])),
     ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 255, 220])),
     ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [310, 195, 175])),
@@ -52,5 +53,14 @@ fn stay_within(machine: &str, budget: [u32; 3]) -> Result<()> {
             row.burst
         );
     }
+    Ok(())
+}
+
+/// The core's kernel entries and its kernel's instructions, waiting between bursts included, are none: `packets` checks that
+/// for each measurement.
+fn ten_million_frames_without_a_kernel_entry() -> Result<()> {
+    let rows = packets::measure_long(VIRTIO)?;
+    let [row] = rows.as_slice() else { anyhow::bail!("{rows:?}") };
+    ensure!(row.burst == 32 && row.frames >= 10_000_000 && row.kernel_entries == 0, "{row:?}");
     Ok(())
 }
