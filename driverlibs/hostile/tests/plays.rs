@@ -17,11 +17,13 @@ fn all() -> impl Iterator<Item = (&'static str, Play)> {
 fn whatever_a_device_does_drivers_refuse_and_go_on() {
     for (name, play) in all() {
         let mut tally = Tally::default();
-        for seed in 1..=plays() {
+        // Sockets and threads take their time.
+        let plays = if name == "vhost_user" { plays().div_ceil(40) } else { plays() };
+        for seed in 1..=plays {
             tally += play(&random_bytes(seed));
         }
         println!("{name}: {tally:?}");
-        assert!(tally.calls >= plays(), "{name}: {tally:?}");
+        assert!(tally.calls >= plays, "{name}: {tally:?}");
         assert!(cfg!(miri) || tally.failures + tally.violations > 0, "{name}: lies were found: {tally:?}");
     }
 }

@@ -6,7 +6,7 @@ use rig::{FastClock, Rig, data};
 use weir_block::{BlockDevice, BlockQueue, Deque, Options, Request};
 use weir_nvme::{Error, Nvme, Violation};
 use weir_sim::nvme::{Behaviour, Malice, Namespace};
-use weir_sim::{Edu, Nvme as Model, Script, SimDevice, SimWindow};
+use weir_sim::{Nvme as Model, Script, SimDevice, SimWindow};
 
 const CAPABILITIES: u64 = 0x00;
 const STATUS: u64 = 0x1c;
@@ -18,14 +18,6 @@ fn opened_with(lie: impl FnOnce(&mut Model)) -> Option<Error> {
     let device = SimDevice::new(Model::new(&window, Behaviour::default()));
     lie(&mut device.model());
     Nvme::open(device, &window, &FastClock::default(), &Options::default()).err()
-}
-
-#[test]
-fn another_device_is_not_opened() {
-    let window = SimWindow::default();
-    let device = SimDevice::new(Edu::new(&window));
-    let error = Nvme::open(device, &window, &FastClock::default(), &Options::default()).err();
-    assert_eq!(error, Some(Error::OtherDevice { vendor: 0x1234, device: 0x11e8, class: 0 }));
 }
 
 #[test]
