@@ -24,6 +24,8 @@ const RUNS: &[(&str, &str, &str)] = &[
     ("weir-hal", "", "-Zmiri-ignore-leaks"),
     ("weir-ring", "", "-Zmiri-ignore-leaks"),
     ("weir-pool", "", "-Zmiri-ignore-leaks"),
+    // A play of every driver on simulated devices.
+    ("weir-hostile", "--test plays", "-Zmiri-disable-isolation"),
     ("weir-rt", "--lib", ""),
 ];
 

@@ -108,4 +108,28 @@ mod tests {
         assert_eq!(core::mem::ManuallyDrop::new(slots.take().unwrap()).0, 77);
         assert!(slots.take().is_none());
     }
+
+    /// Under Miri, whose threads change places anywhere and whose loads may be old, this is the model of two threads.
+    #[test]
+    fn no_two_threads_have_a_slot_at_once() {
+        let slots = Slots([const { AtomicU64::new(u64::MAX) }; WORDS]);
+        // Two slots for three threads.
+        slots.0[0].store(u64::MAX << 2, Ordering::Relaxed);
+        // Relaxed: that an owner sees what the one before it did is due to the slots alone.
+        let owners = [const { AtomicU64::new(0) }; 2];
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let Some(slot) = slots.take().map(core::mem::ManuallyDrop::new) else { continue };
+                        assert_eq!(owners[slot.0].load(Ordering::Relaxed), 0);
+                        owners[slot.0].store(1, Ordering::Relaxed);
+                        owners[slot.0].store(0, Ordering::Relaxed);
+                        slots.give_back(slot.0);
+                    }
+                });
+            }
+        });
+        assert_eq!(slots.0[0].load(Ordering::Relaxed), u64::MAX << 2);
+    }
 }

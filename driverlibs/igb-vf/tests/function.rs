@@ -1,7 +1,7 @@
 //! A virtual function on a simulated device whose physical function's owner grants, refuses, says nothing, or lies.
 
 use weir_hal::{DmaWindow, Error as HostError};
-use weir_igb_vf::{Error, Net, Options, RxQueue, TxQueue};
+use weir_igb_vf::{Error, Net, Options, RxQueue, Statistics, TxQueue};
 use weir_nic::{Nic, NicError, RxQueue as _, TxQueue as _};
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_sim::gigabit::mailbox::Answers;
@@ -111,6 +111,93 @@ fn without_leave_it_does_not_open() {
 }
 
 #[test]
+fn an_answer_is_a_yes_to_what_was_asked_and_nothing_else() {
+    const RESET: u32 = 1;
+    let [a, b, c, d, e, f] = MAC;
+    let mac = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0])];
+    let (granted, refused) = (1 << 31, 1 << 30);
+    let answers = [
+        ([RESET | granted, mac[0], mac[1]], None),
+        ([RESET, mac[0], mac[1]], Some(HostError::NotPermitted)),
+        ([RESET | granted | refused, mac[0], mac[1]], Some(HostError::NotPermitted)),
+        ([2 | granted, mac[0], mac[1]], Some(HostError::NotPermitted)),
+        // No station has these addresses.
+        ([RESET | granted, 0, 0], Some(HostError::NotPermitted)),
+        ([RESET | granted, mac[0] | 1, mac[1]], Some(HostError::NotPermitted)),
+    ];
+    for (words, error) in answers {
+        let opened = Rig::open(Answers::Words(words), &Options::default());
+        assert_eq!(opened.err(), error.map(Error::Host), "{words:x?}");
+    }
+}
+
+#[test]
+fn a_message_from_before_is_no_answer() {
+    let mut rig = Rig::started(&Options::default());
+    rig.device.model().set_answers(Answers::Silence);
+    rig.device.model().leave_message([4 | 1 << 31, 0, 0]);
+    let answer = rig.net.set_vlan(5, true, &rig.clock);
+    assert!(matches!(answer, Err(Error::Host(HostError::TimedOut { .. }))), "{answer:?}");
+}
+
+#[test]
+fn each_answer_is_taken_and_no_request_is_made_in_memory_that_is_in_use() {
+    let mut rig = Rig::started(&Options::default());
+    let taken = rig.device.model().taken();
+    assert_eq!(rig.net.set_vlan(5, true, &rig.clock), Ok(()));
+    assert_eq!(rig.device.model().taken(), taken + 1);
+    let request = rig.device.model().request();
+    rig.device.model().set_mailbox_kept(true);
+    let kept = rig.net.set_vlan(6, true, &rig.clock);
+    assert!(matches!(kept, Err(Error::Host(HostError::TimedOut { .. }))), "{kept:?}");
+    assert_eq!(rig.device.model().request(), request, "nothing was asked");
+}
+
+#[test]
+fn nothing_is_asked_of_a_physical_function_in_reset() {
+    let window = SimWindow::default();
+    let behaviour = Behaviour { kind: Kind::I82576Vf, works_on_kick: true };
+    let device = SimDevice::new(Gigabit::new(&window, behaviour));
+    let clock = SimClock::default();
+    let opened = Net::open(device.clone(), &window, &clock, &Options::default());
+    let (mut net, mut rx, mut tx) = opened.expect("opens");
+    let mut pool = Pool::new(window.allocate(1 << 16).expect("memory")).expect("buffers");
+    device.model().set_held_in_reset(true);
+    let late = net.start(&mut rx, &mut tx, &mut pool, &clock);
+    assert!(matches!(late, Err(Error::Host(HostError::TimedOut { .. }))), "{late:?}");
+    assert_eq!(device.model().taken(), 0, "since it was reset");
+    device.model().set_held_in_reset(false);
+    assert_eq!(net.start(&mut rx, &mut tx, &mut pool, &clock), Ok(()));
+    net.stop(&mut rx, &mut tx, &mut pool, &clock).expect("stops");
+}
+
+#[test]
+fn another_device_is_not_opened() {
+    let window = SimWindow::default();
+    let behaviour = Behaviour { kind: Kind::I82576, works_on_kick: true };
+    let device = SimDevice::new(Gigabit::new(&window, behaviour));
+    let error = Net::open(device, &window, &SimClock::default(), &Options::default()).err();
+    assert_eq!(error, Some(Error::OtherDevice { vendor: 0x8086, device: 0x10c9 }));
+}
+
+#[test]
+fn statistics_count_on_through_the_wrap_and_begin_with_a_start() {
+    let mut rig = Rig::started(&Options::default());
+    let registers = [0x0f10, 0x0f18, 0x0f14, 0x0f34];
+    let mut set = |value: u32| {
+        registers.iter().for_each(|&at| rig.device.model().write(0, at, 4, value.into()));
+        let counted = rig.net.read_statistics().expect("there");
+        [counted.rx_frames, counted.rx_bytes, counted.tx_frames, counted.tx_bytes]
+    };
+    assert_eq!(set(5), [5; 4]);
+    assert_eq!(set(7), [7; 4]);
+    assert_eq!(set(u32::MAX), [u32::MAX.into(); 4]);
+    assert_eq!(set(1), [u64::from(u32::MAX) + 2; 4]);
+    rig.start().expect("starts");
+    assert_eq!(rig.net.read_statistics(), Ok(Statistics::default()));
+}
+
+#[test]
 fn requests_are_made_as_the_words_say() {
     let mut rig = Rig::started(&Options::default());
     let other = [2, 0, 0, 0x11, 0x22, 0x33];
@@ -151,6 +238,8 @@ fn a_function_that_left_is_gone() {
     assert!(rig.net.has_stopped());
     assert_eq!(rig.forward(), Ok(0));
     assert_eq!(rig.start(), Err(Error::Host(HostError::Gone)));
+    let stopped = rig.net.stop(&mut rig.rx, &mut rig.tx, &mut rig.pool, &rig.clock);
+    assert_eq!(stopped, Err(Error::Host(HostError::Gone)), "it may have the buffers still");
     assert_eq!(rig.net.read_statistics(), Err(Error::Host(HostError::Gone)));
 }
 

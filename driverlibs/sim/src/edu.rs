@@ -6,7 +6,7 @@
 use weir_hal::DeviceInfo;
 
 use crate::pci::ConfigSpace;
-use crate::{Interrupts, Model, SimWindow};
+use crate::{Interrupts, Malice, Model, SimWindow};
 
 const BUFFER: std::ops::Range<u64> = 0x4_0000..0x4_1000;
 /// Causes: what the driver raises by hand is its own choice; this is the end of a transfer.
@@ -16,6 +16,7 @@ const CAUSE_TRANSFER: u32 = 0x100;
 pub struct Edu {
     window: SimWindow,
     interrupts: Interrupts,
+    malice: Malice,
     config: ConfigSpace,
     has_bus_master: bool,
     is_gone: bool,
@@ -39,6 +40,7 @@ impl Edu {
         Edu {
             window: window.clone(),
             interrupts: Interrupts::new(1),
+            malice: Malice::none(),
             config: ConfigSpace::new(0x1234, 0x11e8),
             has_bus_master: false,
             is_gone: false,
@@ -51,6 +53,11 @@ impl Edu {
             reads_left: 0,
             overruns: 0,
         }
+    }
+
+    /// Makes it lie in its registers from now on.
+    pub fn set_malice(&mut self, malice: Malice) {
+        self.malice = malice;
     }
 
     /// Pulls the device out: every register reads as all ones.
@@ -135,8 +142,8 @@ impl Model for Edu {
     }
 
     fn read(&mut self, _bar: u8, offset: u64, bytes: usize) -> u64 {
-        match (offset, bytes) {
-            _ if self.is_gone => u64::MAX,
+        let value = match (offset, bytes) {
+            _ if self.is_gone => return u64::MAX,
             (0x00, 4) => 0x0100_00ed,
             (0x24, 4) => self.cause.into(),
             (0x80, 4 | 8) => self.source,
@@ -144,7 +151,8 @@ impl Model for Edu {
             (0x90, 4 | 8) => self.count,
             (0x98, 4 | 8) => self.read_command(),
             _ => u64::MAX,
-        }
+        };
+        self.malice.twist_register(value)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "these registers have 32 bits")]

@@ -4,12 +4,13 @@
 use weir_hal::DeviceInfo;
 
 use crate::pci::ConfigSpace;
-use crate::{Interrupts, Model, SimWindow};
+use crate::{Interrupts, Malice, Model, SimWindow};
 
 /// The device.
 pub struct IommuTestdev {
     window: SimWindow,
     interrupts: Interrupts,
+    malice: Malice,
     config: ConfigSpace,
     is_gone: bool,
     is_armed: bool,
@@ -25,6 +26,7 @@ impl IommuTestdev {
         IommuTestdev {
             window: window.clone(),
             interrupts: Interrupts::new(0),
+            malice: Malice::none(),
             config: ConfigSpace::new(0x1b36, 0x0005),
             is_gone: false,
             is_armed: false,
@@ -32,6 +34,11 @@ impl IommuTestdev {
             bytes: 0,
             result: u32::MAX,
         }
+    }
+
+    /// Makes it lie in its registers from now on.
+    pub fn set_malice(&mut self, malice: Malice) {
+        self.malice = malice;
     }
 
     /// Pulls the device out: every register reads as all ones.
@@ -65,15 +72,16 @@ impl Model for IommuTestdev {
     }
 
     fn read(&mut self, _bar: u8, offset: u64, bytes: usize) -> u64 {
-        match (offset, bytes) {
-            _ if self.is_gone => u64::MAX,
+        let value = match (offset, bytes) {
+            _ if self.is_gone => return u64::MAX,
             (0x00, 4) => {
                 self.result = self.run();
                 0
             }
             (0x10, 4) => self.result.into(),
             _ => 0,
-        }
+        };
+        self.malice.twist_register(value)
     }
 
     fn write(&mut self, _bar: u8, offset: u64, bytes: usize, value: u64) {

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod nvme;
 pub mod pci;
 pub mod random;
+pub mod script;
 pub mod virtio_blk;
 pub mod virtio_net;
 
@@ -31,5 +32,6 @@ pub use malice::Malice;
 pub use memory::SimWindow;
 pub use nvme::Nvme;
 pub use random::Random;
+pub use script::Script;
 pub use virtio_blk::VirtioBlk;
 pub use virtio_net::VirtioNet;

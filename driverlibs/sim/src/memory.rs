@@ -103,6 +103,25 @@ impl SimWindow {
         });
     }
 
+    /// A device writes what nobody asked it to write: into the `region`-th allocation, wherever that is, `offset` bytes
+    /// from its start. Both wrap.
+    pub fn scribble(&self, region: usize, offset: usize, from: &[u8]) {
+        let place = {
+            let regions = self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            let region = regions.get(region % regions.len().max(1));
+            region.map(|region| region.iova + (offset % region.layout.size()) as u64)
+        };
+        if let Some(iova) = place {
+            self.write(iova, from);
+        }
+    }
+
+    /// Allocations that were not given back yet.
+    #[must_use]
+    pub fn allocations(&self) -> usize {
+        self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Reads a little-endian 16-bit number.
     #[must_use]
     pub fn read_u16(&self, iova: u64) -> u16 {

@@ -2,11 +2,13 @@
 
 mod rig;
 
-use rig::backend::{Behaviour, HAS_PROTOCOL, Lie, MAC_AND_STATUS, REPLY_ACK, VERSION_1, request::*};
+use rig::backend::{
+    ALL_PROTOCOL, Behaviour, HAS_PROTOCOL, Lie, MAC_AND_STATUS, REPLY_ACK, VERSION_1, request::*,
+};
 use rig::{ENTRIES, Rig, hasty};
 use weir_hal::Error as HostError;
 use weir_vhost_user::{Error, VhostUser, Window};
-use weir_virtio::{Error as VirtioError, Violation};
+use weir_virtio::{Error as VirtioError, Transport, Violation};
 
 const QUEUE: [u32; 5] = [SET_VRING_NUM, SET_VRING_BASE, SET_VRING_ADDR, SET_VRING_CALL, SET_VRING_KICK];
 
@@ -122,6 +124,11 @@ fn lies_at_every_later_step_end_the_start_and_lose_nothing() {
         let error = rig.start().expect_err("a lying back end");
         let expected = if lie == Lie::Refusal { HostError::Hardware } else { HostError::Gone };
         assert_eq!(error, VirtioError::Host(expected), "{request} {lie:?}");
+        assert_eq!(
+            rig.net.has_stopped(),
+            lie != Lie::Refusal,
+            "a liar's connection is closed: {request} {lie:?}"
+        );
         rig.assert_restarts();
     }
 }
@@ -137,7 +144,7 @@ fn a_refused_set_of_features_is_told() {
 
 #[test]
 fn a_queue_that_does_not_stop_costs_the_connection_and_nothing_else() {
-    for lie in [Lie::Silence, Lie::OtherSize, Lie::Close] {
+    for lie in [Lie::Silence, Lie::OtherSize, Lie::Close, Lie::OtherValue] {
         let behaviour = Behaviour { lie: Some((GET_VRING_BASE, lie)), ..Behaviour::default() };
         let mut rig = Rig::opened(behaviour, hasty(), false).expect("honest so far");
         rig.start().expect("honest so far");
@@ -150,12 +157,30 @@ fn a_queue_that_does_not_stop_costs_the_connection_and_nothing_else() {
 #[test]
 fn a_field_that_is_not_there_is_no_reason_to_part() {
     let features = Behaviour::default().features | MAC_AND_STATUS;
-    let lie = Some((GET_CONFIG, Lie::Refusal));
-    let mut rig =
-        Rig::opened(Behaviour { features, lie, ..Behaviour::default() }, hasty(), false).expect("honest");
-    rig.start().expect("honest");
-    assert_eq!(rig.net.read_mac(), Err(VirtioError::Host(HostError::Hardware)));
-    rig.assert_works();
+    for lie in [Lie::Refusal, Lie::OtherValue] {
+        let behaviour = Behaviour { features, lie: Some((GET_CONFIG, lie)), ..Behaviour::default() };
+        let mut rig = Rig::opened(behaviour, hasty(), false).expect("honest");
+        rig.start().expect("honest");
+        assert_eq!(rig.net.read_mac(), Err(VirtioError::Host(HostError::Hardware)), "{lie:?}");
+        rig.assert_works();
+    }
+}
+
+#[test]
+fn only_what_both_know_is_agreed_on() {
+    let protocol = ALL_PROTOCOL | 1 << 5 | 1 << 15;
+    let rig = Rig::started(Behaviour { protocol, ..Behaviour::default() }, false);
+    assert_eq!(rig.backend.message(SET_PROTOCOL_FEATURES).payload, ALL_PROTOCOL.to_ne_bytes());
+}
+
+#[test]
+fn a_device_has_the_queues_it_was_made_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let _backend = rig::backend::Backend::listen(&path, Behaviour::default());
+    let window = Window::new(2 << 20).expect("memory");
+    let device = VhostUser::connect(&path, &window, hasty()).expect("honest");
+    assert_eq!([0, 1, 2, 3].map(|index| device.read_queue_entries(index)), [1 << 15, 1 << 15, 0, 0]);
 }
 
 #[test]

@@ -84,6 +84,24 @@ fn lies_everywhere_never_panic() {
 }
 
 #[test]
+fn a_start_mends_whatever_the_device_wrote_into_its_memory() {
+    let mut rig = Rig::started(behaviour(0), &Options::default());
+    for region in 0..rig.window.allocations() {
+        for page in 0..4 {
+            rig.window.scribble(region, 4096 * page, &[0xff; 4096]);
+        }
+    }
+    rig.start().expect("an honest device starts");
+    for (number, request) in [Request::write, Request::read].into_iter().enumerate() {
+        let buffer = rig.buffer(&data(1, 512));
+        let completion = rig.perform(request(0, 0, buffer, number as u64));
+        assert_eq!(completion.result, Ok(()));
+        rig.put_back(completion);
+    }
+    assert_eq!(rig.window.faults(), 0);
+}
+
+#[test]
 fn each_lie_has_its_name() {
     let lies = [
         (4, 513, 1, Violation::UsedId { id: 4 }),

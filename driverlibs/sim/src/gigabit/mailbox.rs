@@ -6,13 +6,18 @@ use super::{Gigabit, MAC};
 /// A virtual function's end; the memory.
 pub(super) const END: u64 = 0x0c40;
 const MEMORY: u64 = 0x0800;
-/// Bits of that end: a request, use of the memory, a message, taken.
+/// Bits of that end: a request, an answer taken, use of the memory, a message, taken; the physical function is reset.
 const REQUEST: u32 = 1;
+const TAKES: u32 = 1 << 1;
 const USES: u32 = 1 << 2;
 const HAS_MESSAGE: u32 = 1 << 4;
 const WAS_TAKEN: u32 = 1 << 5;
+const IN_RESET: u32 = 1 << 6;
 /// Not a register: the virtual function may send and receive.
 pub(super) const LEAVE: u64 = 0xffff_0000;
+/// Not registers: the physical function keeps the memory; answers that were taken.
+const KEPT: u64 = 0xffff_0004;
+const TAKEN: u64 = 0xffff_0008;
 /// Registers of the physical function that writing 1 clears: functions that were reset, requests.
 pub(super) const CLEARED_BY_ONE: [u64; 2] = [0x0c88, 0x0c80];
 const GRANTED: u32 = 1 << 31;
@@ -29,6 +34,8 @@ pub enum Answers {
     Silence,
     /// Something else than was asked.
     Nonsense,
+    /// These words.
+    Words([u32; 3]),
 }
 
 impl Gigabit {
@@ -40,6 +47,27 @@ impl Gigabit {
     /// The physical function was reset: nothing of this one goes on.
     pub fn reset_physical(&mut self) {
         self.restart();
+    }
+
+    /// The physical function is being reset from now on, or no more.
+    pub fn set_held_in_reset(&mut self, is_held: bool) {
+        self.is_held_in_reset = is_held;
+    }
+
+    /// The physical function's owner keeps the mailbox's memory from now on, or gives it back.
+    pub fn set_mailbox_kept(&mut self, is_kept: bool) {
+        self.registers.insert(KEPT, is_kept.into());
+    }
+
+    /// The physical function's owner leaves a message that nobody asked for.
+    pub fn leave_message(&mut self, words: [u32; 3]) {
+        self.put_message(words);
+    }
+
+    /// How many answers the virtual function said it took.
+    #[must_use]
+    pub fn taken(&self) -> u32 {
+        self.register(TAKEN)
     }
 
     /// The last request's words.
@@ -62,7 +90,6 @@ impl Gigabit {
 
     /// The physical function's end of mailbox `number` was written.
     pub(super) fn written_by_physical(&mut self, number: u64, value: u32) {
-        const TAKES: u32 = 1 << 1;
         if self.has_late_resets && value & TAKES != 0 {
             self.virtual_reset(number);
         }
@@ -94,12 +121,16 @@ impl Gigabit {
     pub(super) fn read_mailbox(&mut self) -> u32 {
         let value = self.register(END);
         self.registers.insert(END, value & !(HAS_MESSAGE | WAS_TAKEN));
-        value
+        value | if self.is_held_in_reset { IN_RESET } else { 0 }
     }
 
     pub(super) fn write_mailbox(&mut self, value: u32) {
         let told = self.register(END) & (HAS_MESSAGE | WAS_TAKEN);
-        self.registers.insert(END, told | value & USES);
+        let uses = if self.register(KEPT) == 0 { value & USES } else { 0 };
+        self.registers.insert(END, told | uses);
+        if value & TAKES != 0 {
+            self.count(TAKEN, 1);
+        }
         if value & REQUEST != 0 {
             self.answer();
         }
@@ -112,18 +143,23 @@ impl Gigabit {
             self.registers.insert(0xffff_1000 + at, word);
         }
         let [a, b, c, d, e, f] = MAC;
-        let answer = match self.answers {
+        let with = |head| [head, u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0])];
+        let words = match self.answers {
             Answers::Silence => return,
-            Answers::Grants => head | GRANTED,
-            Answers::Refuses => head | REFUSED,
-            Answers::Nonsense => head ^ 3 | GRANTED,
+            Answers::Grants => with(head | GRANTED),
+            Answers::Refuses => with(head | REFUSED),
+            Answers::Nonsense => with(head ^ 3 | GRANTED),
+            Answers::Words(words) => words,
         };
-        let words = [answer, u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0])];
-        for (at, word) in (MEMORY..).step_by(4).zip(words) {
-            self.registers.insert(at, word);
-        }
         if self.answers == Answers::Grants && head & 0xffff == 1 {
             self.registers.insert(LEAVE, 1);
+        }
+        self.put_message(words);
+    }
+
+    fn put_message(&mut self, words: [u32; 3]) {
+        for (at, word) in (MEMORY..).step_by(4).zip(words) {
+            self.registers.insert(at, word);
         }
         let end = self.register(END) | HAS_MESSAGE | WAS_TAKEN;
         self.registers.insert(END, end);

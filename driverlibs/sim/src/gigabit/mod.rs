@@ -58,6 +58,7 @@ pub struct Gigabit {
     is_gone: bool,
     /// Of a virtual function: the physical function's owner.
     answers: mailbox::Answers,
+    is_held_in_reset: bool,
     /// Of a physical function: it hears of a reset only when it takes the request that follows.
     has_late_resets: bool,
     /// Registers that hold what was written; the others are made up when read.
@@ -86,6 +87,7 @@ impl Gigabit {
             has_negotiated: false,
             is_gone: false,
             answers: mailbox::Answers::Grants,
+            is_held_in_reset: false,
             has_late_resets: false,
             registers: BTreeMap::new(),
             cause: 0,

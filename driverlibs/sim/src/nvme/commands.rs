@@ -24,8 +24,9 @@ impl Nvme {
             0x06 => self.identify(command),
             0x08 => self.abort(command),
             0x09 if command.dword(10) & 0xff == 7 => {
-                let granted = u32::from(self.behaviour.queues - 1);
-                (SUCCESS, granted | granted << 16)
+                let queues = self.behaviour.queues;
+                let (submission, completion) = self.granted.unwrap_or((queues, queues));
+                (SUCCESS, u32::from(submission - 1) | u32::from(completion - 1) << 16)
             }
             _ => (INVALID_OPCODE, 0),
         }

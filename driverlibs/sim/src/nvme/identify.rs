@@ -11,10 +11,11 @@ impl Nvme {
             2 => self.list_after(command.namespace()),
             _ => return (0x002, 0),
         };
-        for word in page.chunks_exact_mut(4) {
-            let value = u32::from_le_bytes(word.try_into().expect("four bytes"));
-            word.copy_from_slice(&self.malice.twist_config(value).to_le_bytes());
+        for (_, at, byte) in self.told.iter().filter(|(structure, ..)| *structure == command.dword(10) & 0xff)
+        {
+            page[*at] = *byte;
         }
+        self.malice.twist_page(&mut page);
         self.window.write(command.qword(6), &page);
         (0, 0)
     }

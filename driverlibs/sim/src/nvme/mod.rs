@@ -12,6 +12,8 @@ mod registers;
 
 pub use crate::Malice;
 
+use std::collections::BTreeMap;
+
 use weir_hal::DeviceInfo;
 
 use crate::pci::ConfigSpace;
@@ -98,6 +100,12 @@ pub struct Nvme {
     queues: Vec<Queue>,
     disks: Vec<Vec<u8>>,
     next_status: Option<u16>,
+    /// Queues that it grants, if others than it has.
+    granted: Option<(u16, u16)>,
+    /// Bytes of identify data that it says differently: structure, offset, byte.
+    told: Vec<(u32, usize, u8)>,
+    /// Registers that it says differently.
+    told_registers: BTreeMap<u64, u64>,
     counts: Counts,
     random: Random,
     malice: Malice,
@@ -140,6 +148,9 @@ impl Nvme {
             admin: [0; 3],
             queues: vec![Queue::default(); QUEUES],
             next_status: None,
+            granted: None,
+            told: Vec::new(),
+            told_registers: BTreeMap::new(),
             counts: Counts::default(),
             random: Random::new(1),
             malice: Malice::none(),
@@ -164,6 +175,21 @@ impl Nvme {
     /// Whether it swallows I/O commands.
     pub fn set_stalled(&mut self, is_stalled: bool) {
         self.is_stalled = is_stalled;
+    }
+
+    /// Says `byte` at `offset` of an identify structure from now on.
+    pub fn tell_identify(&mut self, structure: u8, offset: usize, byte: u8) {
+        self.told.push((structure.into(), offset, byte));
+    }
+
+    /// Says `value` where the register at `offset` is read from now on.
+    pub fn tell_register(&mut self, offset: u64, value: u64) {
+        self.told_registers.insert(offset, value);
+    }
+
+    /// Grants so many submission and completion queues from now on.
+    pub fn grant(&mut self, submission: u16, completion: u16) {
+        self.granted = Some((submission, completion));
     }
 
     /// Says that it failed, as a controller does whose firmware broke.
@@ -273,6 +299,7 @@ impl Model for Nvme {
             return u64::MAX;
         }
         let value = self.read_register(offset, bytes);
+        let value = self.told_registers.get(&offset).copied().unwrap_or(value);
         self.malice.twist_register(value)
     }
 

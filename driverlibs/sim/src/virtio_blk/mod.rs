@@ -8,6 +8,8 @@ mod registers;
 
 pub use crate::Malice;
 
+use std::collections::BTreeMap;
+
 use weir_hal::DeviceInfo;
 
 use crate::pci::ConfigSpace;
@@ -85,6 +87,8 @@ pub struct VirtioBlk {
     queues: Vec<Queue>,
     disk: Vec<u8>,
     next_status: Option<u8>,
+    /// Of one that was taken away: registers as a host may put them there, which keep what is written.
+    leftovers: Option<BTreeMap<u64, u64>>,
     flushes: u64,
     kicks: u64,
     random: Random,
@@ -112,6 +116,7 @@ impl VirtioBlk {
             driver_features: 0,
             queue_select: 0,
             next_status: None,
+            leftovers: None,
             flushes: 0,
             kicks: 0,
             random: Random::new(1),
@@ -127,6 +132,33 @@ impl VirtioBlk {
     /// Ends the next request with a status instead of doing it.
     pub fn fail_next(&mut self, status: u8) {
         self.next_status = Some(status);
+    }
+
+    /// Takes it away: what is read is all ones, or what was written before.
+    pub fn take_away(&mut self) {
+        self.leftovers = Some(BTreeMap::new());
+    }
+
+    /// Brings it back.
+    pub fn bring_back(&mut self) {
+        self.leftovers = None;
+    }
+
+    /// Stops by itself, as a device does that cannot go on (virtio 1.2 §2.1, `DEVICE_NEEDS_RESET`).
+    pub fn break_down(&mut self) {
+        self.status |= 64;
+    }
+
+    /// Has queues of another size from the next reset on.
+    pub fn set_entries(&mut self, entries: u16) {
+        self.behaviour.entries = entries;
+    }
+
+    /// Wants no kicks for now (§2.7.10, `VIRTQ_USED_F_NO_NOTIFY`).
+    pub fn refuse_kicks(&mut self) {
+        for queue in &self.queues {
+            self.window.write(queue.device, &1u16.to_le_bytes());
+        }
     }
 
     /// What is on the disk.
@@ -268,12 +300,17 @@ impl Model for VirtioBlk {
     }
 
     fn read(&mut self, bar: u8, offset: u64, bytes: usize) -> u64 {
+        if let Some(leftovers) = &self.leftovers {
+            return leftovers.get(&offset).copied().unwrap_or(u64::MAX);
+        }
         let value = if bar == BAR { self.read_register(offset, bytes) } else { 0 };
         self.malice.twist_register(value)
     }
 
     fn write(&mut self, bar: u8, offset: u64, _bytes: usize, value: u64) {
-        if bar == BAR {
+        if let Some(leftovers) = &mut self.leftovers {
+            leftovers.insert(offset, value);
+        } else if bar == BAR {
             self.write_register(offset, value);
         }
     }

@@ -102,7 +102,8 @@ impl VirtioBlk {
         let low = |old: u64| old & !0xffff_ffff | value;
         let high = |old: u64| old & 0xffff_ffff | value << 32;
         match offset {
-            0x18 => queue.entries = value as u16,
+            // A device whose structures lie elsewhere than it said gets other values here.
+            0x18 => queue.entries = (value as u16).max(1),
             0x1a => queue.vector = if value < MESSAGES.into() { value as u16 } else { 0xffff },
             0x1c => queue.is_enabled = value == 1 && queue.entries != 0,
             0x20 => queue.desc = low(queue.desc),

@@ -97,7 +97,8 @@ impl VirtioNet {
         let low = |old: u64| old & !0xffff_ffff | value;
         let high = |old: u64| old & 0xffff_ffff | value << 32;
         match offset {
-            0x18 => queue.entries = value as u16,
+            // A device whose structures lie elsewhere than it said gets other values here.
+            0x18 => queue.entries = (value as u16).max(1),
             0x1a => queue.vector = vector(value),
             0x1c => queue.is_enabled = value == 1 && queue.entries != 0,
             0x20 => queue.desc = low(queue.desc),

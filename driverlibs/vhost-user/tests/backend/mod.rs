@@ -62,6 +62,8 @@ pub enum Lie {
     OtherVersion,
     Half,
     Close,
+    /// An answer of the right form, about something else.
+    OtherValue,
     /// A non-zero acknowledgement, or an empty answer.
     Refusal,
     /// A used index that runs ahead, told with the first frame.
@@ -298,6 +300,7 @@ impl Session {
                     payload.extend([0; 4]);
                     head[2] += 4;
                 }
+                Lie::OtherValue => payload[0] ^= 1,
                 Lie::Half => payload.truncate(payload.len() / 2),
                 Lie::Refusal if request == GET_CONFIG => {
                     head[2] = 0;

@@ -104,12 +104,13 @@ impl Ring {
             used_index: SharedU16::take_from(&mut memory)?,
             used: SharedRing::take_from(&mut memory, entries)?,
         };
-        (0..ring.slots()).for_each(|slot| ring.link_status(slot));
+        ring.empty();
         Ok(ring)
     }
 
-    /// Makes it as new for a device that has been reset. Silent.
+    /// Makes it as new for a device that has been reset, which may have written anything anywhere in it. Silent.
     pub(super) fn empty(&mut self) {
+        (0..self.slots()).for_each(|slot| self.link_status(slot));
         self.added = Position::default();
         self.published = Position::default();
         self.taken = Position::default();

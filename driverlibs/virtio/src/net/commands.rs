@@ -12,7 +12,8 @@ impl<T: Transport> Net<T> {
     /// Receives every frame on the wire, or only those for this device.
     ///
     /// # Errors
-    /// `Host(Unsupported)` where the device takes no such command, `Refused`, `Host(TimedOut)`, `Violation`.
+    /// `Host(Unsupported)` where the device takes no such command, `Refused`, `Host(TimedOut)`, `Violation`; `Host(Busy)`
+    /// until the next start where one was not answered.
     pub fn set_promiscuous(&mut self, on: bool, clock: &impl Clock) -> Result<(), Error> {
         self.command(Features::CTRL_RX, Command::PROMISCUOUS, &[on.into()], clock)
     }

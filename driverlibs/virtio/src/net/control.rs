@@ -12,8 +12,8 @@ use crate::{Error, Features, Transport, Violation};
 
 /// Commands are one at a time.
 const ENTRIES: u16 = 4;
-/// Buffers of two commands: one that is never answered leaves those of another.
-const BUFFERS: usize = 4;
+/// A question and its answer.
+const BUFFERS: usize = 2;
 /// How long a device may take for a command: a busy machine's software device takes its time.
 const LIMIT_US: u64 = 5_000_000;
 /// `VIRTIO_NET_OK`.
@@ -82,6 +82,10 @@ impl<T: Transport> Control<T> {
     /// Gives a command to the device and waits for its answer.
     pub(super) fn send(&mut self, command: Command, data: &[u8], clock: &impl Clock) -> Result<(), Error> {
         let Command(class, number) = command;
+        if !self.tables.has_free() {
+            // One that was never answered has the buffers, until the next start.
+            return Err(HostError::Busy.into());
+        }
         let question = self.buffer(&[&[class, number], data].concat())?;
         let answer = self.buffer(&[NO_ANSWER])?;
         self.offer(question, answer)?;
