@@ -192,7 +192,10 @@ fn per_frame(region: Region, frames: u64) -> f64 {
 
 fn heading(has_peers: bool) -> String {
     let peers = if has_peers {
-        format!("{:>20} {:>15} {:>12}   ", "DPDK's testpmd", "kernel entries", "Weir : DPDK")
+        format!(
+            "{:>15} {:>12} {:>15} {:>12}   ",
+            "DPDK's testpmd", "frames/burst", "kernel entries", "Weir : DPDK"
+        )
     } else {
         String::new()
     };
@@ -207,8 +210,9 @@ impl Row {
         let Row { machine, device, iommu, qemu, burst, frames, instructions_per_frame, kernel_entries, peer } =
             self;
         let peer = peer.as_ref().map_or_else(String::new, |peer| {
-            let (theirs, entries) = (peer.instructions_per_frame, peer.kernel_entries);
-            format!("{theirs:>20.1} {entries:>15} {:>12.2}   ", instructions_per_frame / theirs)
+            let Peer { instructions_per_frame: theirs, frames_per_burst, kernel_entries, .. } = peer;
+            let part = instructions_per_frame / theirs;
+            format!("{theirs:>15.1} {frames_per_burst:>12.1} {kernel_entries:>15} {part:>12.2}   ")
         });
         format!(
             "{device:24} {burst:>6} {frames:>10} {instructions_per_frame:>20.1} {kernel_entries:>15}   {peer}\

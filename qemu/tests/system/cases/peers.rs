@@ -74,7 +74,8 @@ fn dpdk_takes_more(machine: &str, known: f64) -> Result<()> {
         ensure!(part <= part_max, "Weir takes {part} of DPDK's instructions: {row:?}");
         #[expect(clippy::cast_precision_loss, reason = "at most 32")]
         let burst = row.burst as f64;
-        ensure!(peer.frames_per_burst <= burst && peer.frames_per_burst >= burst / 2.0, "{row:?}");
+        // testpmd does not wait for bursts to fill, and a loaded machine fills them more slowly.
+        ensure!(peer.frames_per_burst <= burst && peer.frames_per_burst >= burst / 4.0, "{row:?}");
     }
     let theirs = rows.last().and_then(|row| row.peer.as_ref()).context("three rows")?.instructions_per_frame;
     ensure!((theirs / known - 1.0).abs() <= DPDK_SPREAD, "testpmd took {theirs}, and {known} before");
