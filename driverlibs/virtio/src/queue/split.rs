@@ -128,6 +128,53 @@ impl SplitQueue {
         }
     }
 
+    /// For a device that works in order the available ring never changes ([`Lent`]): it is not written again, and its
+    /// cache lines stay with both sides.
+    #[inline]
+    fn add_as<const IN_ORDER: bool>(
+        &mut self,
+        count: u16,
+        access: Access,
+        mut next: impl FnMut() -> Option<Offer>,
+    ) -> u16 {
+        let (mut lent, mut desc) = (self.lent.view(), self.desc.view());
+        let mut ring = self.available.ring.view();
+        let first = usize::from(self.added.0);
+        let (mut at, mut id) = (first, 0);
+        while at != first + usize::from(count)
+            && let Some(offer) = next()
+        {
+            id = lent.lend(at, offer.buffer);
+            desc.store(id.into(), Desc::of(offer.addr, offer.len, access));
+            if !IN_ORDER {
+                ring.store(at, id);
+            }
+            at += 1;
+        }
+        self.added = Position::of(at);
+        id
+    }
+
+    #[inline]
+    fn take_as<const IN_ORDER: bool>(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
+    ) -> Result<usize, Violation> {
+        let count = usize::from(self.completed()?).min(most);
+        let (mut lent, used) = (self.lent.view(), self.used.ring.view());
+        let first = usize::from(self.taken.0);
+        for at in first..first + count {
+            let used = used.load(at);
+            if IN_ORDER && used.id() != lent.id_in_order(at).into() {
+                return Err(Violation::UsedId { id: used.id() });
+            }
+            each(lent.take(at, used.id())?, used.len())?;
+        }
+        self.taken = Position::of(first + count);
+        Ok(count)
+    }
+
     /// How many buffers the device gives back, by its index, read once.
     #[inline]
     fn completed(&self) -> Result<u16, Violation> {
@@ -171,27 +218,13 @@ impl Virtqueue for SplitQueue {
         self.lent.entries - self.added.ahead_of(self.taken)
     }
 
-    /// For a device that works in order the available ring never changes ([`Lent`]): it is not written again, and its
-    /// cache lines stay with both sides.
     #[inline]
-    fn add(&mut self, count: u16, access: Access, mut next: impl FnMut() -> Option<Offer>) -> u16 {
-        let is_in_order = self.is_in_order;
-        let (mut lent, mut desc) = (self.lent.view(), self.desc.view());
-        let mut ring = self.available.ring.view();
-        let first = usize::from(self.added.0);
-        let (mut at, mut id) = (first, 0);
-        while at != first + usize::from(count)
-            && let Some(offer) = next()
-        {
-            id = lent.lend(at, offer.buffer);
-            desc.store(id.into(), Desc::of(offer.addr, offer.len, access));
-            if !is_in_order {
-                ring.store(at, id);
-            }
-            at += 1;
+    fn add(&mut self, count: u16, access: Access, next: impl FnMut() -> Option<Offer>) -> u16 {
+        if self.is_in_order {
+            self.add_as::<true>(count, access, next)
+        } else {
+            self.add_as::<false>(count, access, next)
         }
-        self.added = Position::of(at);
-        id
     }
 
     #[inline]
@@ -214,21 +247,9 @@ impl Virtqueue for SplitQueue {
     fn take(
         &mut self,
         most: usize,
-        mut each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
+        each: impl FnMut(InFlight, u32) -> Result<(), Violation>,
     ) -> Result<usize, Violation> {
-        let count = usize::from(self.completed()?).min(most);
-        let is_in_order = self.is_in_order;
-        let (mut lent, used) = (self.lent.view(), self.used.ring.view());
-        let first = usize::from(self.taken.0);
-        for at in first..first + count {
-            let used = used.load(at);
-            if is_in_order && used.id() != lent.id_in_order(at).into() {
-                return Err(Violation::UsedId { id: used.id() });
-            }
-            each(lent.take(at, used.id())?, used.len())?;
-        }
-        self.taken = Position::of(first + count);
-        Ok(count)
+        if self.is_in_order { self.take_as::<true>(most, each) } else { self.take_as::<false>(most, each) }
     }
 
     /// The elements of a device that works in order need not be read, and most may not have been written (§2.7.9
