@@ -159,7 +159,8 @@ impl<D: Device, C: Chip> Net<D, C> {
         self.start_receiver()?;
         lanes.iter().try_for_each(|lane| lane.tx.announce(&self.regs, clock))?;
         C::route_interrupts(&self.regs, self.queues.clone())?;
-        lanes.iter_mut().try_for_each(|lane| lane.rx.refill(lane.pool))
+        lanes.iter_mut().for_each(|lane| lane.rx.refill(lane.pool));
+        Ok(())
     }
 
     /// Stops the device: resets it and takes back what the queues had.

@@ -4,9 +4,9 @@ use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
 use weir_hal::{Clock, Device, DmaWindow, Error as HostError, Interrupt, Iova};
-use weir_pool::{Buf, Burst, HEADROOM_BYTES, Pool};
+use weir_pool::{Burst, HEADROOM_BYTES, Pool};
 
-use crate::ring::DescRing;
+use crate::ring::{Desc, DescRing};
 use crate::signal::Signal;
 use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Registers, Violation};
 
@@ -54,49 +54,20 @@ impl<D: Device, C: Chip> RxQueue<D, C> {
         self.ring.empty(pool);
     }
 
-    /// The next frame that has arrived. The device has at least one buffer.
-    #[inline]
-    fn next(&mut self) -> Result<Option<Buf>, Violation> {
-        let Some(len) = C::arrived(self.ring.word(self.ring.taken))? else { return Ok(None) };
-        if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
-            return Err(Violation::Length { len });
-        }
-        // The device wrote the frame before the word just read.
-        fence(Ordering::Acquire);
-        let Some(buffer) = self.ring.take() else { return Ok(None) };
-        buffer.complete(HEADROOM_BYTES, len.into()).map(Some).map_err(|_| Violation::Length { len })
-    }
-
     /// Offers the device every buffer that `pool` has and the ring takes.
-    ///
-    /// # Errors
-    /// `BadBuffer`.
     #[inline]
-    pub fn refill(&mut self, pool: &mut Pool) -> Result<(), Error> {
-        for _ in 0..self.ring.room() {
-            let Some(buf) = pool.take() else { break };
-            let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-            self.ring.add(buffer, addr, 0);
-        }
-        if self.ring.added != self.ring.published {
-            self.ring.publish();
-        }
-        Ok(())
+    pub fn refill(&mut self, pool: &mut Pool) {
+        self.ring.add(self.ring.room(), || {
+            let (buffer, addr) = pool.lend_fresh()?;
+            Some(Desc { buffer, addr, word: 0 })
+        });
+        self.ring.publish();
     }
+}
 
-    fn wait_armed(&self, signal: &Signal<D>, seen: u64, deadline_ns: u64) -> Result<bool, Error> {
-        if self.has_frames()? {
-            return Ok(true);
-        }
-        match signal.interrupt.wait(seen, deadline_ns) {
-            Ok(_) | Err(HostError::TimedOut { .. }) => self.has_frames(),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn has_frames(&self) -> Result<bool, Error> {
-        Ok(self.ring.in_flight() > 0 && C::arrived(self.ring.word(self.ring.taken))?.is_some())
-    }
+/// Whether a frame has arrived that was not taken.
+fn has_frames<D: Device, C: Chip>(ring: &mut DescRing<D>) -> Result<bool, Error> {
+    Ok(ring.in_flight() > 0 && C::arrived(ring.word(ring.taken))?.is_some())
 }
 
 impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
@@ -104,16 +75,23 @@ impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
 
     #[inline]
     fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
-        let most = burst.room().min(self.ring.in_flight().into());
-        let mut count = 0;
-        while count < most {
-            let Some(buf) = self.next()? else { break };
+        let taken = self.ring.take(burst.room(), |word, slot| {
+            let Some(len) = C::arrived(word)? else { return Ok(false) };
+            let violation = Violation::Length { len };
+            if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
+                return Err(violation);
+            }
+            let Some(buffer) = slot.take() else { return Ok(true) };
+            let buf = buffer.complete(HEADROOM_BYTES, len.into()).map_err(|_| violation)?;
             // There is room, just checked: nothing is lost here.
             burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
-            count += 1;
-        }
+            Ok(true)
+        });
+        // The device wrote the frames before the words just read.
+        fence(Ordering::Acquire);
+        let count = taken?;
         if self.ring.room() >= self.refill_at {
-            self.refill(pool)?;
+            self.refill(pool);
         }
         Ok(count)
     }
@@ -123,7 +101,13 @@ impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
         // Order matters: count first, then ask the device, then look once more, then sleep.
         let seen = signal.interrupt.count();
         signal.arm();
-        let outcome = self.wait_armed(signal, seen, deadline_ns);
+        let mut outcome = has_frames::<D, C>(&mut self.ring);
+        if outcome == Ok(false) {
+            outcome = match signal.interrupt.wait(seen, deadline_ns) {
+                Ok(_) | Err(HostError::TimedOut { .. }) => has_frames::<D, C>(&mut self.ring),
+                Err(error) => Err(error.into()),
+            };
+        }
         signal.disarm();
         outcome
     }
@@ -132,9 +116,9 @@ impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
         if self.ring.room() == 0 {
             return Ok(false);
         }
-        let Some(buf) = pool.take() else { return Ok(false) };
-        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.ring.add(buffer, iova, 0);
+        let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+        let mut desc = Some(Desc { buffer, addr: iova, word: 0 });
+        self.ring.add(1, || desc.take());
         self.ring.publish();
         Ok(true)
     }

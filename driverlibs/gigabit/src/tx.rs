@@ -7,7 +7,7 @@ use weir_hal::{Clock, Device, DmaWindow, Iova};
 use weir_pool::{Buf, Burst, Pool};
 use weir_ring::{LocalRing, Position};
 
-use crate::ring::DescRing;
+use crate::ring::{Desc, DescRing};
 use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Registers};
 
 /// The transmit queue. It raises no interrupts: sent buffers are collected when room is needed.
@@ -19,8 +19,6 @@ pub struct TxQueue<D: Device, C: Chip> {
     ring: DescRing<D>,
     /// Where the burst ends that begins at a slot.
     ends: LocalRing<Position>,
-    /// Second word of the newest descriptor.
-    newest: u64,
     chip: PhantomData<C>,
 }
 
@@ -37,7 +35,7 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
     ) -> Result<TxQueue<D, C>, Error> {
         let ring = DescRing::new(window, regs, C::tx(queue), entries)?;
         let ends = LocalRing::new(entries, |_| Position::default()).ok_or(Error::BadRing { entries })?;
-        Ok(TxQueue { queue, ring, ends, newest: 0, chip: PhantomData })
+        Ok(TxQueue { queue, ring, ends, chip: PhantomData })
     }
 
     /// Tells a device that has been reset of the queue, and enables it.
@@ -54,46 +52,30 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
         self.ring.empty(pool);
     }
 
+    /// Makes what was added a burst, whose last descriptor has the second word `last`, and tells the device.
     #[inline]
-    fn add(&mut self, pool: &mut Pool, buf: Buf) -> Result<(), Error> {
-        let len = buf.len();
-        if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
-            pool.put(buf);
-            return Err(Error::BadFrame { len });
+    fn publish(&mut self, last: u64) {
+        if self.ring.added != self.ring.published {
+            self.ring.amend(self.ring.added.minus(1), last | C::REPORT);
+            *self.ends.at(self.ring.published.0) = self.ring.added;
+            self.ring.publish();
         }
-        let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.newest = C::send(len);
-        self.ring.add(buffer, addr, self.newest);
-        Ok(())
-    }
-
-    /// Makes what was added a burst, and tells the device.
-    #[inline]
-    fn publish(&mut self) {
-        if self.ring.added == self.ring.published {
-            return;
-        }
-        self.ring.amend(self.ring.added.minus(1), self.newest | C::REPORT);
-        *self.ends.at(self.ring.published.0) = self.ring.added;
-        self.ring.publish();
     }
 
     /// Takes back the buffers that have been sent.
     #[inline]
     pub fn reclaim(&mut self, pool: &mut Pool) {
-        while self.ring.taken != self.ring.published {
-            let end = *self.ends.at(self.ring.taken.0);
-            if !C::is_sent(self.ring.word(end.minus(1))) {
+        let mut end = self.ring.taken;
+        while end != self.ring.published {
+            let next = *self.ends.at(end.0);
+            if !C::is_sent(self.ring.word(next.minus(1))) {
                 break;
             }
-            // The device read the frames before it wrote the word.
-            fence(Ordering::Acquire);
-            while self.ring.taken != end {
-                if let Some(buffer) = self.ring.take() {
-                    pool.put(buffer.complete_empty());
-                }
-            }
+            end = next;
         }
+        // The device read the frames before it wrote the words.
+        fence(Ordering::Acquire);
+        self.ring.take_until(end, |buffer| pool.put(buffer.complete_empty()));
     }
 
     /// How many frames the device has not given back yet, as far as was looked.
@@ -111,17 +93,15 @@ impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
         if usize::from(self.ring.room()) < burst.len() {
             self.reclaim(pool);
         }
-        let count = burst.len().min(self.ring.room().into());
-        let mut result = Ok(count);
-        for _ in 0..count {
-            let Some(buf) = burst.pop() else { break };
-            if let Err(error) = self.add(pool, buf) {
-                result = Err(error);
-                break;
-            }
-        }
-        self.publish();
-        result
+        let (mut count, mut last, mut result) = (0, 0, Ok(()));
+        self.ring.add(self.ring.room(), || {
+            let desc = desc::<C>(pool, burst.pop()?).map_err(|error| result = Err(error)).ok()?;
+            last = desc.word;
+            count += 1;
+            Some(desc)
+        });
+        self.publish(last);
+        result.map(|()| count)
     }
 
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
@@ -131,11 +111,22 @@ impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
         if self.ring.room() == 0 {
             return Ok(false);
         }
-        let Some(buf) = pool.take() else { return Ok(false) };
-        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.newest = C::send(len);
-        self.ring.add(buffer, iova, self.newest);
-        self.publish();
+        let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+        let mut desc = Some(Desc { buffer, addr: iova, word: C::send(len) });
+        self.ring.add(1, || desc.take());
+        self.publish(C::send(len));
         Ok(true)
     }
+}
+
+/// The descriptor of a frame.
+#[inline]
+fn desc<C: Chip>(pool: &mut Pool, buf: Buf) -> Result<Desc, Error> {
+    let len = buf.len();
+    if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
+        pool.put(buf);
+        return Err(Error::BadFrame { len });
+    }
+    let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
+    Ok(Desc { buffer, addr, word: C::send(len) })
 }

@@ -206,7 +206,8 @@ impl<D: Device> Nic for Net<D> {
         rx.announce(&self.regs, clock)?;
         tx.announce(&self.regs, clock)?;
         I82576Vf::route_interrupts(&self.regs, 0..1)?;
-        rx.refill(pool)
+        rx.refill(pool);
+        Ok(())
     }
 
     fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
