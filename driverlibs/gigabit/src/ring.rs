@@ -4,7 +4,7 @@
 //! is anything read; `in_flight` is filled for no others.** A descriptor is two 64-bit words, so that the one that the
 //! device writes is read by one load.
 
-use weir_hal::{Device, DmaWindow, Iova, Mmio, Register, RegisterOf};
+use weir_hal::{Device, DmaWindow, Mmio, Register, RegisterOf};
 use weir_pool::{InFlight, Pool};
 use weir_ring::{LocalRing, Position, SharedRing};
 
@@ -18,9 +18,9 @@ const DESCRIPTOR_BYTES: u32 = 16;
 
 /// A descriptor to be filled in.
 pub(crate) struct Desc {
-    pub(crate) buffer: InFlight,
-    pub(crate) addr: Iova,
-    pub(crate) word: u64,
+    /// None where the device is only told something.
+    pub(crate) buffer: Option<InFlight>,
+    pub(crate) words: [u64; 2],
 }
 
 pub(crate) struct DescRing<D: Device> {
@@ -100,14 +100,14 @@ impl<D: Device> DescRing<D> {
     #[inline]
     pub(crate) fn add(&mut self, count: u16, mut next: impl FnMut() -> Option<Desc>) {
         let (mut in_flight, mut words) = (self.in_flight.view(), self.words.view());
-        let first = usize::from(self.added.0);
-        let mut at = first;
-        while at != first + usize::from(count)
-            && let Some(Desc { buffer, addr, word }) = next()
+        let mut at = usize::from(self.added.0);
+        let end = at + usize::from(count);
+        while at != end
+            && let Some(Desc { buffer, words: [first, second] }) = next()
         {
-            words.store_first(at, addr.0);
-            words.store_second(at, word);
-            *in_flight.at(at) = Some(buffer);
+            words.store_first(at, first);
+            words.store_second(at, second);
+            *in_flight.at(at) = buffer;
             at += 1;
         }
         self.added = Position::of(at);
