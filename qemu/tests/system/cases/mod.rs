@@ -10,6 +10,7 @@ mod control;
 mod documents;
 mod echo;
 mod hotplug;
+mod intel;
 mod lifecycle;
 mod link;
 mod linux;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         sriov::CASES,
+        intel::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,
