@@ -12,8 +12,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("observer::kernel_entries_are_those_the_guest_counts", kernel_entries_are_those_the_guest_counts),
     ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [480, 225, 195])),
     ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 255, 220])),
-    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [310, 195, 175])),
-    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [315, 200, 180])),
+    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [345, 160, 140])),
+    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [345, 160, 140])),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);
