@@ -89,7 +89,7 @@ fn every_length_passes_through_every_wrap() {
 
 #[test]
 fn the_device_fills_in_checksums() {
-    let mut rig = Rig::started(&Options { entries: 8, ..Options::default() });
+    let mut rig = Rig::started(&Options::default());
     assert_eq!(rig.net.offloads(), Offloads { tx_checksum: true, ..Offloads::default() });
     for (start, offset) in [(34, 6), (34, 16), (54, 6), (54, 16)] {
         let mut burst = Burst::<4>::new();
