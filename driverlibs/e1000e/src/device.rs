@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use weir_gigabit::chip::{SignalRegisters, vector};
+use weir_gigabit::received::Format;
 use weir_gigabit::regs::{IMC, TCTL, TIPG, Tctl, queue};
-use weir_gigabit::{Chip, Error, Registers, Violation};
+use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Mmio};
+use weir_nic::Checksum;
 
 use crate::desc::{self, TxWord};
 use crate::regs::{
@@ -23,7 +25,9 @@ pub struct I82574;
 impl Chip for I82574 {
     const DEVICE: u16 = 0x10d3;
     const ADDRESSES: u64 = 16;
+    const RECEIVED: Format = desc::RECEIVED;
     const REPORT: u64 = desc::REPORT;
+    const CHECKSUM: u64 = desc::CHECKSUM;
 
     fn rx(_queue: u16) -> u64 {
         RX
@@ -38,13 +42,13 @@ impl Chip for I82574 {
     }
 
     #[inline]
-    fn arrived(word: u64) -> Result<Option<u16>, Violation> {
-        desc::arrived(word)
+    fn send(len: u16, _frame_len: u16, is_last: bool) -> u64 {
+        desc::send(len, is_last)
     }
 
     #[inline]
-    fn send(len: u16) -> u64 {
-        desc::send(len)
+    fn context(checksum: Checksum) -> Option<[u64; 2]> {
+        desc::context(checksum)
     }
 
     #[inline]

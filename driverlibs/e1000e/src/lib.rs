@@ -2,8 +2,8 @@
 //! cited as "82574 §"; QEMU's `e1000e`).
 //!
 //! **Invariant: nothing a device writes is believed**, as `weir-gigabit` says, which has all that this controller
-//! shares with its relatives. Legacy descriptors in both directions: length, status and errors are one word, and no
-//! feature of the extended ones is used. One queue each way. It has no function-level reset.
+//! shares with its relatives. Legacy descriptors in both directions: length, status and errors are one word; extended ones
+//! for frames whose checksum the device fills in. One queue each way. It has no function-level reset.
 //!
 //! Reading order: `regs`, `desc` · `device`.
 #![no_std]

@@ -3,8 +3,10 @@
 use core::ops::Range;
 
 use weir_hal::{Clock, Mmio};
+use weir_nic::{Checksum, Rss};
 
-use crate::{Error, Registers, Violation};
+use crate::received::Format;
+use crate::{Error, Registers};
 
 /// A controller. Both words of its descriptors are 64 bits wide; the first is a buffer's address, in either direction.
 pub trait Chip: Send + 'static {
@@ -17,8 +19,12 @@ pub trait Chip: Send + 'static {
     /// The queue that stays the physical function's where it shares the device with virtual ones; `None` where it
     /// cannot.
     const SHARED_QUEUE: Option<u16> = None;
+    /// Second word of a receive descriptor: where the device says what.
+    const RECEIVED: Format;
     /// Second word of a transmit descriptor: the bit that asks the device to report.
     const REPORT: u64;
+    /// And what is added to those of a frame whose checksum the device fills in, as the newest [`Chip::context`] says.
+    const CHECKSUM: u64;
 
     /// Offset of receive queue `queue`'s registers; their layout is [`crate::regs::queue`].
     fn rx(queue: u16) -> u64;
@@ -29,15 +35,12 @@ pub trait Chip: Send + 'static {
     /// How an interrupt of a receive queue is asked for that has MSI-X table entry `vector`.
     fn rx_signal(vector: u16) -> SignalRegisters;
 
-    /// Reads the second word of a receive descriptor that the device has: `None` while no frame arrived, else the
-    /// frame's length, not yet checked.
-    ///
-    /// # Errors
-    /// `Status`: it is not one whole good frame.
-    fn arrived(word: u64) -> Result<Option<u16>, Violation>;
+    /// The second word of a transmit descriptor for `len` bytes, without [`Chip::REPORT`]. `frame_len`: bytes of the frame
+    /// where it begins, 0 where it goes on. `is_last`: it ends here.
+    fn send(len: u16, frame_len: u16, is_last: bool) -> u64;
 
-    /// The second word of a transmit descriptor for a frame of `len` bytes, without [`Chip::REPORT`].
-    fn send(len: u16) -> u64;
+    /// The descriptor without a buffer that tells the device where a checksum goes; `None` where that cannot be said.
+    fn context(checksum: Checksum) -> Option<[u64; 2]>;
 
     /// Whether the second word of a transmit descriptor says that the frame was sent.
     fn is_sent(word: u64) -> bool;
@@ -56,11 +59,20 @@ pub trait Chip: Send + 'static {
         Ok(())
     }
 
-    /// Divides the device between the physical function and virtual ones, none of which has anything yet.
+    /// Says how long a frame may be, checksum included, where long ones are received and the controller has a register for it.
+    ///
+    /// # Errors
+    /// `Gone`.
+    fn limit_frames<M: Mmio>(_regs: &Registers<M>, _bytes: u16) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Divides the device between the physical function and virtual ones, none of which has anything yet. `frame_limit`: as
+    /// for [`Chip::limit_frames`], where the physical function receives long frames.
     ///
     /// # Errors
     /// `Gone`; `Unsupported` where it cannot.
-    fn share<M: Mmio>(_regs: &Registers<M>) -> Result<(), Error> {
+    fn share<M: Mmio>(_regs: &Registers<M>, _frame_limit: Option<u16>) -> Result<(), Error> {
         Err(Error::Host(weir_hal::Error::Unsupported))
     }
 
@@ -70,6 +82,14 @@ pub trait Chip: Send + 'static {
     /// # Errors
     /// `Gone`; `Unsupported` where it cannot.
     fn spread<M: Mmio>(_regs: &Registers<M>, _queues: u16) -> Result<(), Error> {
+        Err(Error::Host(weir_hal::Error::Unsupported))
+    }
+
+    /// Says which queue gets which frames.
+    ///
+    /// # Errors
+    /// `Gone`; `Unsupported` where it cannot, or not so.
+    fn set_rss<M: Mmio>(_regs: &Registers<M>, _rss: &Rss<'_>) -> Result<(), Error> {
         Err(Error::Host(weir_hal::Error::Unsupported))
     }
 

@@ -29,12 +29,16 @@ pub enum Error {
     /// A buffer is of another pool than the one passed. It is lost.
     #[error("buffer of another pool")]
     BadBuffer,
-    /// A frame is shorter than its header or longer than a frame may be. It was not sent; its buffer is back.
+    /// A frame is shorter than its header or longer than a frame may be, lies in too many buffers, or ends in none. It was
+    /// not sent; its buffers are back.
     #[error("frame of {len} bytes cannot be sent")]
     BadFrame {
         /// Its length.
         len: u16,
     },
+    /// What is asked for a frame the device cannot do, or the frame is too short for it. It was not sent; its buffers are back.
+    #[error("the device cannot do that with a frame")]
+    BadOffload,
 }
 
 impl NicError for Error {
@@ -47,7 +51,7 @@ impl NicError for Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// It claims to have received a frame of a length that it was told not to let pass.
+    /// It claims to have received a frame of a length that it was told not to let pass, or a part of one that fills no buffer.
     #[error("received length {len} is impossible")]
     Length {
         /// The length it claims.

@@ -1,20 +1,21 @@
 //! The network device: everything that is not on the data path.
 
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::ops::Range;
 
-use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Error as HostError, wait_until};
-use weir_nic::{Nic, Opened};
+use weir_hal::{Clock, Device, DmaWindow, Error as HostError, wait_until};
+use weir_nic::{Lane, Nic, Opened, OpenedPairs};
 use weir_pool::Pool;
 
 use crate::chip::vector;
 use crate::regs::{
     AddressHigh, BAR_BYTES, CTRL, CTRL_EXT, Ctrl, EECD, Eecd, FLOW_CONTROL, MRQC, MTA, MTA_REGISTERS, RAH,
-    RAL, RCTL, RXCSUM, Rctl, STATUS, Status, TCTL, Tctl,
+    RCTL, RXCSUM, Rctl, RxChecksum, STATUS, Status, TCTL, Tctl,
 };
-use crate::{Chip, Error, Registers, RxQueue, Statistics, TxQueue};
+use crate::rx::Manner;
+use crate::{CRC_BYTES, Chip, Error, FRAME_LONG_BYTES, Registers, RxQueue, Statistics, TxQueue};
 
-const INTEL: u16 = 0x8086;
 /// How long requests under way may take before the reset (82574 §5.2 and 82576 §5.2.3.3 "Master Disable"): past the
 /// limit the device is reset all the same.
 const MASTER_LIMIT_US: u64 = 100_000;
@@ -49,31 +50,29 @@ pub struct Options {
     pub interrupt: bool,
     /// The device will have virtual functions: see [`Chip::share`].
     pub is_shared: bool,
+    /// Send and receive frames of up to [`FRAME_LONG_BYTES`], in several buffers ([`weir_pool::Buf::continues`]), each filled
+    /// from its very start, without headroom.
+    pub long_frames: bool,
+    /// Let the device check checksums of received frames ([`weir_pool::Buf::is_checksum_good`]; of a frame in several buffers
+    /// the last says so).
+    pub rx_checksum: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { entries: 256, filter: Filter::Station, interrupt: false, is_shared: false }
+        Options {
+            entries: 256,
+            filter: Filter::Station,
+            interrupt: false,
+            is_shared: false,
+            long_frames: false,
+            rx_checksum: false,
+        }
     }
 }
 
-/// A queue each way.
-pub struct Lane<D: Device, C: Chip> {
-    /// For receiving.
-    pub rx: RxQueue<D, C>,
-    /// For sending.
-    pub tx: TxQueue<D, C>,
-}
-
-/// A lane and the pool that it is used with.
-pub struct InUse<'a, D: Device, C: Chip> {
-    /// For receiving.
-    pub rx: &'a mut RxQueue<D, C>,
-    /// For sending.
-    pub tx: &'a mut TxQueue<D, C>,
-    /// All its buffers come from there.
-    pub pool: &'a mut Pool,
-}
+/// A queue each way, in use.
+pub(crate) type LaneOf<'a, D, C> = Lane<'a, RxQueue<D, C>, TxQueue<D, C>>;
 
 /// A network device: what is not on the data path.
 pub struct Net<D: Device, C: Chip> {
@@ -81,10 +80,11 @@ pub struct Net<D: Device, C: Chip> {
     regs: Registers<D::Mmio>,
     filter: Filter,
     is_shared: bool,
+    manner: Manner,
     /// Its queues, in each direction.
     queues: Range<u16>,
     statistics: Statistics,
-    chip: core::marker::PhantomData<C>,
+    chip: PhantomData<C>,
 }
 
 impl<D: Device, C: Chip> Net<D, C> {
@@ -98,54 +98,56 @@ impl<D: Device, C: Chip> Net<D, C> {
         clock: &impl Clock,
         options: &Options,
     ) -> Result<Opened<Self>, Error> {
-        let (net, mut lanes) = Self::open_lanes(device, window, clock, options, 1)?;
-        let Lane { rx, tx } = lanes.pop().ok_or(HostError::Unsupported)?;
+        let (net, mut pairs) = Self::open_pairs(device, window, clock, options, 1)?;
+        let (rx, tx) = pairs.pop().ok_or(HostError::Unsupported)?;
         Ok((net, rx, tx))
     }
 
-    /// As [`Net::open`], with `count` queues each way that received frames are spread over ([`Chip::spread`]). Each lane may
-    /// go to a core of its own; to start the device again they come together.
+    /// As [`Net::open`], with `count` queues each way that received frames are spread over ([`Chip::spread`]).
     ///
     /// # Errors
     /// As there; `Host(Unsupported)` for more than [`Chip::QUEUES`], none, or several on a device that is shared.
-    pub fn open_lanes(
+    pub fn open_pairs(
         device: D,
         window: &impl DmaWindow,
         clock: &impl Clock,
         options: &Options,
         count: u16,
-    ) -> Result<(Self, Vec<Lane<D, C>>), Error> {
+    ) -> Result<OpenedPairs<Self>, Error> {
         let info = device.info();
         if !Self::is_for(&info) {
             return Err(Error::OtherDevice { vendor: info.vendor, device: info.device });
         }
-        let Options { entries, filter, interrupt, is_shared } = *options;
+        let Options { entries, filter, interrupt, is_shared, long_frames, rx_checksum } = *options;
         let first = if is_shared { C::SHARED_QUEUE.ok_or(HostError::Unsupported)? } else { 0 };
         if count == 0 || count > if is_shared { 1 } else { C::QUEUES } {
             return Err(HostError::Unsupported.into());
         }
         let regs = Registers::map(&device, BAR_BYTES)?;
-        let lane = |number| {
+        let manner = Manner { is_long: long_frames, has_checksums: rx_checksum };
+        let pair = |number| {
             let (queue, vector) = (first + number, interrupt.then_some(vector::RX + number));
-            let rx = RxQueue::new(&device, &regs, window, queue, entries, vector)?;
-            Ok::<_, Error>(Lane { rx, tx: TxQueue::new(&regs, window, queue, entries)? })
+            let rx = RxQueue::new(&device, &regs, window, queue, entries, vector, manner)?;
+            Ok::<_, Error>((rx, TxQueue::new(&regs, window, queue, entries, long_frames)?))
         };
-        let lanes = (0..count).map(lane).collect::<Result<Vec<_>, Error>>()?;
-        let (queues, statistics) = (first..first + count, Statistics::default());
-        let net =
-            Net { device, regs, filter, is_shared, queues, statistics, chip: core::marker::PhantomData };
+        let pairs = (0..count).map(pair).collect::<Result<Vec<_>, Error>>()?;
+        let (queues, statistics, chip) = (first..first + count, Statistics::default(), PhantomData);
+        let net = Net { device, regs, filter, is_shared, manner, queues, statistics, chip };
         net.reset(clock)?;
-        Ok((net, lanes))
+        Ok((net, pairs))
     }
 
-    /// Starts the device with all its lanes, or starts it again, as [`Nic::start`]; each lane with the pool that it was used
-    /// with before.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn start_lanes(&mut self, lanes: &mut [InUse<'_, D, C>], clock: &impl Clock) -> Result<(), Error> {
+    /// The order is that of "Software Initialization" (82574 §4.6, 82576 §4.5).
+    pub(crate) fn start_lanes(
+        &mut self,
+        lanes: &mut [LaneOf<'_, D, C>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        if lanes.len() != self.queues.len() {
+            return Err(HostError::OutOfRange.into());
+        }
         self.reset(clock)?;
-        for InUse { rx, tx, pool } in lanes.iter_mut() {
+        for Lane { rx, tx, pool } in lanes.iter_mut() {
             rx.empty(pool);
             tx.empty(pool);
         }
@@ -159,7 +161,8 @@ impl<D: Device, C: Chip> Net<D, C> {
         self.start_receiver()?;
         lanes.iter().try_for_each(|lane| lane.tx.announce(&self.regs, clock))?;
         C::route_interrupts(&self.regs, self.queues.clone())?;
-        lanes.iter_mut().try_for_each(|lane| lane.rx.refill(lane.pool))
+        lanes.iter_mut().for_each(|lane| lane.rx.refill(lane.pool));
+        Ok(())
     }
 
     /// Stops the device: resets it and takes back what the queues had.
@@ -216,17 +219,22 @@ impl<D: Device, C: Chip> Net<D, C> {
         C::start_link(&self.regs, clock)
     }
 
-    /// "Receive Initialization": filters, offloads off; before the queues.
+    /// "Receive Initialization": filters and offloads, before the queues.
     fn set_filters(&self) -> Result<(), Error> {
+        let checks = self.manner.has_checksums;
         // Address 0 is the EEPROM's; the others may hold anything.
         for number in 1..C::ADDRESSES {
             self.regs.write(RAH + 8 * number, AddressHigh::new())?;
         }
         (0..MTA_REGISTERS).try_for_each(|number| self.regs.write(MTA + 4 * number, 0u32))?;
-        self.regs.write(RXCSUM, 0u32)?;
+        self.regs.write(RXCSUM, RxChecksum::new().with_of_ip(checks).with_behind_ip(checks))?;
         self.regs.write(MRQC, 0u32)?;
+        let frame_limit = self.manner.is_long.then_some(FRAME_LONG_BYTES + CRC_BYTES);
+        if let Some(bytes) = frame_limit {
+            C::limit_frames(&self.regs, bytes)?;
+        }
         if self.is_shared {
-            C::share(&self.regs)?;
+            C::share(&self.regs, frame_limit)?;
         }
         if self.queues.len() > 1 {
             C::spread(&self.regs, self.queues.end)?;
@@ -237,8 +245,18 @@ impl<D: Device, C: Chip> Net<D, C> {
     /// And after them, the receiver.
     fn start_receiver(&self) -> Result<(), Error> {
         let rctl = Rctl::new().with_is_enabled(true).with_accepts_broadcast(true).with_strips_crc(true);
-        let rctl = rctl.with_all_multicast(self.filter != Filter::Station);
+        let rctl =
+            rctl.with_long_packets(self.manner.is_long).with_all_multicast(self.filter != Filter::Station);
         self.regs.write(RCTL, rctl.with_all_unicast(self.filter == Filter::Promiscuous))
+    }
+
+    /// How many queues it has, in each direction.
+    pub(crate) fn pairs(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The registers, for what only one controller has.
@@ -258,56 +276,6 @@ impl<D: Device, C: Chip> Net<D, C> {
     pub fn read_statistics(&mut self) -> Result<Statistics, Error> {
         self.statistics.collect(&self.regs)?;
         Ok(self.statistics)
-    }
-}
-
-impl<D: Device, C: Chip> Nic for Net<D, C> {
-    type Device = D;
-    type Rx = RxQueue<D, C>;
-    type Tx = TxQueue<D, C>;
-    type Error = Error;
-
-    fn is_for(info: &DeviceInfo) -> bool {
-        (info.vendor, info.device) == (INTEL, C::DEVICE)
-    }
-
-    fn open(
-        device: D,
-        window: &impl DmaWindow,
-        clock: &impl Clock,
-        interrupt: bool,
-    ) -> Result<Opened<Self>, Error> {
-        Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
-    }
-
-    /// The order is that of "Software Initialization" (82574 §4.6, 82576 §4.5).
-    fn start(
-        &mut self,
-        rx: &mut RxQueue<D, C>,
-        tx: &mut TxQueue<D, C>,
-        pool: &mut Pool,
-        clock: &impl Clock,
-    ) -> Result<(), Error> {
-        self.start_lanes(&mut [InUse { rx, tx, pool }], clock)
-    }
-
-    /// From receive address 0, where the device put it after its reset (82574 §10.2.5.21, 82576 §8.10.16 "Receive
-    /// Address Low"). A group's address is none.
-    fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
-        let [a, b, c, d] = self.regs.read::<u32>(RAL)?.to_le_bytes();
-        let high: AddressHigh = self.regs.read(RAH)?;
-        let [e, f] = high.bytes().to_le_bytes();
-        let mac = [a, b, c, d, e, f];
-        let is_usable = high.is_valid() && a & 1 == 0 && mac != [0; 6];
-        Ok(is_usable.then_some(mac))
-    }
-
-    fn read_link_up(&self) -> Result<bool, Error> {
-        Ok(self.regs.read::<Status>(STATUS)?.is_link_up())
-    }
-
-    fn has_stopped(&self) -> bool {
-        self.regs.is_gone()
     }
 }
 

@@ -158,6 +158,25 @@ pub struct Rctl {
 }
 const _: () = assert!(Rctl::ACCEPTS_BROADCAST_OFFSET == 15 && Rctl::STRIPS_CRC_OFFSET == 26);
 
+/// Receive checksum control (82574 §10.2.5, 82576 §8.10 "Receive Checksum Control").
+#[bitfield(u32)]
+pub struct RxChecksum {
+    #[bits(8)]
+    __: u8,
+    /// Checks those of IPv4 headers.
+    pub of_ip: bool,
+    /// Checks those of TCP and UDP.
+    pub behind_ip: bool,
+    #[bits(3)]
+    __: u8,
+    /// Descriptors hold the hash that frames are spread by, and no sum of the whole frame.
+    pub gives_hash: bool,
+    #[bits(18)]
+    __: u32,
+}
+const _: () = assert!(RxChecksum::OF_IP_OFFSET == 8 && RxChecksum::BEHIND_IP_OFFSET == 9);
+const _: () = assert!(RxChecksum::GIVES_HASH_OFFSET == 13);
+
 /// Transmit control, as far as both controllers have the same (82574 §10.2.6.1, 82576 §8.12.1).
 #[bitfield(u32)]
 pub struct Tctl {

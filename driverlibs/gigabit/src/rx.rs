@@ -4,11 +4,12 @@ use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
 use weir_hal::{Clock, Device, DmaWindow, Error as HostError, Interrupt, Iova};
-use weir_pool::{Buf, Burst, HEADROOM_BYTES, Pool};
+use weir_pool::{Burst, HEADROOM_BYTES, Pool};
 
-use crate::ring::DescRing;
+use crate::received::UnderWay;
+use crate::ring::{Desc, DescRing};
 use crate::signal::Signal;
-use crate::{Chip, Error, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Registers, Violation};
+use crate::{Chip, Error, Registers, Violation};
 
 /// The receive queue. After a violation it gives the same violation until the device is started again.
 pub struct RxQueue<D: Device, C: Chip> {
@@ -17,7 +18,33 @@ pub struct RxQueue<D: Device, C: Chip> {
     signal: Option<Signal<D>>,
     /// Buffers that must be missing before the ring is filled up: a doorbell write for a few frames, not for each.
     refill_at: u16,
+    manner: Manner,
+    under_way: UnderWay,
     chip: PhantomData<C>,
+}
+
+/// How frames are received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Long ones, too, in several buffers. The device knows only buffers whose size is a power of two, so each is used from
+    /// its very start, without headroom.
+    pub is_long: bool,
+    /// With what the device says of their checksums.
+    pub has_checksums: bool,
+}
+
+impl Manner {
+    /// Every frame is one buffer of which nothing needs to be said.
+    #[inline]
+    fn is_plain(self) -> bool {
+        !self.is_long && !self.has_checksums
+    }
+
+    /// Where in a buffer the device begins to write.
+    #[inline]
+    fn start(self) -> u16 {
+        if self.is_long { 0 } else { HEADROOM_BYTES }
+    }
 }
 
 impl<D: Device, C: Chip> RxQueue<D, C> {
@@ -33,11 +60,13 @@ impl<D: Device, C: Chip> RxQueue<D, C> {
         queue: u16,
         entries: u16,
         vector: Option<u16>,
+        manner: Manner,
     ) -> Result<RxQueue<D, C>, Error> {
         let ring = DescRing::new(window, regs, C::rx(queue), entries)?;
         let signal = vector.map(|vector| Signal::new::<C>(device, regs, vector)).transpose()?;
         let refill_at = ring.entries() / 8;
-        Ok(RxQueue { queue, ring, signal, refill_at, chip: PhantomData })
+        let under_way = UnderWay::new(manner.is_long);
+        Ok(RxQueue { queue, ring, signal, refill_at, manner, under_way, chip: PhantomData })
     }
 
     /// Tells a device that has been reset of the queue, and enables it.
@@ -52,68 +81,79 @@ impl<D: Device, C: Chip> RxQueue<D, C> {
     /// Takes back what a device had that has been reset.
     pub fn empty(&mut self, pool: &mut Pool) {
         self.ring.empty(pool);
-    }
-
-    /// The next frame that has arrived. The device has at least one buffer.
-    #[inline]
-    fn next(&mut self) -> Result<Option<Buf>, Violation> {
-        let Some(len) = C::arrived(self.ring.word(self.ring.taken))? else { return Ok(None) };
-        if !(FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len) {
-            return Err(Violation::Length { len });
-        }
-        // The device wrote the frame before the word just read.
-        fence(Ordering::Acquire);
-        let Some(buffer) = self.ring.take() else { return Ok(None) };
-        buffer.complete(HEADROOM_BYTES, len.into()).map(Some).map_err(|_| Violation::Length { len })
+        self.under_way = UnderWay::new(self.manner.is_long);
     }
 
     /// Offers the device every buffer that `pool` has and the ring takes.
-    ///
-    /// # Errors
-    /// `BadBuffer`.
     #[inline]
-    pub fn refill(&mut self, pool: &mut Pool) -> Result<(), Error> {
-        for _ in 0..self.ring.room() {
-            let Some(buf) = pool.take() else { break };
-            let (buffer, addr) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-            self.ring.add(buffer, addr, 0);
-        }
-        if self.ring.added != self.ring.published {
-            self.ring.publish();
-        }
-        Ok(())
+    pub fn refill(&mut self, pool: &mut Pool) {
+        let unused = u64::from(HEADROOM_BYTES - self.manner.start());
+        self.ring.add(self.ring.room(), || {
+            let (buffer, addr) = pool.lend_fresh()?;
+            Some(Desc { buffer: Some(buffer), words: [addr.0.wrapping_sub(unused), 0] })
+        });
+        self.ring.publish();
     }
 
-    fn wait_armed(&self, signal: &Signal<D>, seen: u64, deadline_ns: u64) -> Result<bool, Error> {
-        if self.has_frames()? {
-            return Ok(true);
-        }
-        match signal.interrupt.wait(seen, deadline_ns) {
-            Ok(_) | Err(HostError::TimedOut { .. }) => self.has_frames(),
-            Err(error) => Err(error.into()),
-        }
+    /// Takes frames that lie in one buffer each.
+    #[inline]
+    fn take_frames<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+    ) -> Result<usize, Violation> {
+        self.ring.take(burst.room(), |word, slot| {
+            let Some(len) = C::RECEIVED.whole(word)? else { return Ok(false) };
+            let Some(buffer) = slot.take() else { return Ok(true) };
+            let buf = buffer.complete(HEADROOM_BYTES, len.into()).map_err(|_| Violation::Length { len })?;
+            // There is room, just checked: nothing is lost here.
+            burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
+            Ok(true)
+        })
     }
 
-    fn has_frames(&self) -> Result<bool, Error> {
-        Ok(self.ring.in_flight() > 0 && C::arrived(self.ring.word(self.ring.taken))?.is_some())
+    /// The same where they may lie in several, or there is something to say of them.
+    #[inline]
+    fn take_parts<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+    ) -> Result<usize, Violation> {
+        let start = self.manner.start();
+        self.ring.take(burst.room(), |word, slot| {
+            let Some(part) = C::RECEIVED.part(word)? else { return Ok(false) };
+            self.under_way.add(part)?;
+            let Some(buffer) = slot.take() else { return Ok(true) };
+            let len = part.len;
+            let mut buf = buffer.complete(start, len.into()).map_err(|_| Violation::Length { len })?;
+            buf.set_continues(!part.is_last);
+            if part.is_checksum_good {
+                buf.set_checksum_good();
+            }
+            burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
+            Ok(true)
+        })
     }
+}
+
+/// Whether something has arrived that was not taken.
+fn has_arrived<D: Device, C: Chip>(ring: &mut DescRing<D>) -> Result<bool, Error> {
+    Ok(ring.in_flight() > 0 && C::RECEIVED.part(ring.word(ring.taken))?.is_some())
 }
 
 impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
     type Error = Error;
 
+    /// Returns how many buffers. The last of a frame that lies in several may come with the next call.
     #[inline]
     fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
-        let most = burst.room().min(self.ring.in_flight().into());
-        let mut count = 0;
-        while count < most {
-            let Some(buf) = self.next()? else { break };
-            // There is room, just checked: nothing is lost here.
-            burst.push(buf).unwrap_or_else(|buf| pool.put(buf));
-            count += 1;
-        }
+        let taken =
+            if self.manner.is_plain() { self.take_frames(pool, burst) } else { self.take_parts(pool, burst) };
+        // The device wrote the frames before the words just read.
+        fence(Ordering::Acquire);
+        let count = taken?;
         if self.ring.room() >= self.refill_at {
-            self.refill(pool)?;
+            self.refill(pool);
         }
         Ok(count)
     }
@@ -123,7 +163,13 @@ impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
         // Order matters: count first, then ask the device, then look once more, then sleep.
         let seen = signal.interrupt.count();
         signal.arm();
-        let outcome = self.wait_armed(signal, seen, deadline_ns);
+        let mut outcome = has_arrived::<D, C>(&mut self.ring);
+        if outcome == Ok(false) {
+            outcome = match signal.interrupt.wait(seen, deadline_ns) {
+                Ok(_) | Err(HostError::TimedOut { .. }) => has_arrived::<D, C>(&mut self.ring),
+                Err(error) => Err(error.into()),
+            };
+        }
         signal.disarm();
         outcome
     }
@@ -132,9 +178,9 @@ impl<D: Device, C: Chip> weir_nic::RxQueue for RxQueue<D, C> {
         if self.ring.room() == 0 {
             return Ok(false);
         }
-        let Some(buf) = pool.take() else { return Ok(false) };
-        let (buffer, _) = pool.lend(buf).map_err(|_| Error::BadBuffer)?;
-        self.ring.add(buffer, iova, 0);
+        let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+        let mut desc = Some(Desc { buffer: Some(buffer), words: [iova.0, 0] });
+        self.ring.add(1, || desc.take());
         self.ring.publish();
         Ok(true)
     }

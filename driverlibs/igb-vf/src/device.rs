@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use weir_gigabit::chip::{SignalRegisters, vector};
-use weir_gigabit::{Chip, Error, Registers, Violation};
+use weir_gigabit::received::Format;
+use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Mmio};
 use weir_igb::{desc, device};
+use weir_nic::Checksum;
 
 use crate::regs::{CAUSES, EIAC, EIAM, EICR, EIMC, EIMS, EITR, IVAR, Ivar, RX, TX, VECTORS};
 
@@ -16,7 +18,9 @@ pub struct I82576Vf;
 impl Chip for I82576Vf {
     const DEVICE: u16 = 0x10ca;
     const ADDRESSES: u64 = 0;
+    const RECEIVED: Format = desc::RECEIVED;
     const REPORT: u64 = desc::REPORT;
+    const CHECKSUM: u64 = desc::CHECKSUM;
 
     fn rx(_queue: u16) -> u64 {
         RX
@@ -31,13 +35,13 @@ impl Chip for I82576Vf {
     }
 
     #[inline]
-    fn arrived(word: u64) -> Result<Option<u16>, Violation> {
-        desc::arrived(word)
+    fn send(len: u16, frame_len: u16, is_last: bool) -> u64 {
+        desc::send(len, frame_len, is_last)
     }
 
     #[inline]
-    fn send(len: u16) -> u64 {
-        desc::send(len)
+    fn context(checksum: Checksum) -> Option<[u64; 2]> {
+        desc::context(checksum)
     }
 
     #[inline]

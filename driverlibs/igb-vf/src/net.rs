@@ -2,10 +2,11 @@
 
 use weir_gigabit::chip::vector;
 use weir_gigabit::regs::{CTRL, Ctrl, STATUS, Status, queue};
+use weir_gigabit::rx::Manner;
 use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, wait_until};
 use weir_igb::message::{HASHES, Head, address_words, hash, kind, station};
-use weir_nic::{Nic, Opened};
+use weir_nic::{Nic, Offloads, Opened};
 use weir_pool::Pool;
 
 use crate::regs::{BAR_BYTES, BYTES_RECEIVED, BYTES_SENT, FRAMES_RECEIVED, FRAMES_SENT, RX};
@@ -73,8 +74,8 @@ impl<D: Device> Net<D> {
         }
         let regs = Registers::map(&device, BAR_BYTES)?;
         let vector = options.interrupt.then_some(vector::RX);
-        let rx = RxQueue::new(&device, &regs, window, 0, options.entries, vector)?;
-        let tx = TxQueue::new(&regs, window, 0, options.entries)?;
+        let rx = RxQueue::new(&device, &regs, window, 0, options.entries, vector, Manner::default())?;
+        let tx = TxQueue::new(&regs, window, 0, options.entries, false)?;
         let (statistics, counted) = (Statistics::default(), [0; 4]);
         let mut net = Net { device, regs, mac: [0; 6], statistics, counted };
         net.reset(clock)?;
@@ -206,7 +207,8 @@ impl<D: Device> Nic for Net<D> {
         rx.announce(&self.regs, clock)?;
         tx.announce(&self.regs, clock)?;
         I82576Vf::route_interrupts(&self.regs, 0..1)?;
-        rx.refill(pool)
+        rx.refill(pool);
+        Ok(())
     }
 
     fn read_mac(&self) -> Result<Option<[u8; 6]>, Error> {
@@ -215,6 +217,10 @@ impl<D: Device> Nic for Net<D> {
 
     fn read_link_up(&self) -> Result<bool, Error> {
         Ok(self.regs.read::<Status>(STATUS)?.is_link_up())
+    }
+
+    fn offloads(&self) -> Offloads {
+        Offloads { tx_checksum: true, ..Offloads::default() }
     }
 
     /// A reset of the physical function stops its virtual ones: their queues are then off.

@@ -2,10 +2,11 @@
 
 use weir_hal::{DmaWindow, Error as HostError};
 use weir_igb_vf::{Error, Net, Options, RxQueue, Statistics, TxQueue};
-use weir_nic::{Nic, NicError, RxQueue as _, TxQueue as _};
+use weir_nic::{Checksum, Nic, NicError, OffloadingTxQueue, Offloads, RxQueue as _, TxOffload, TxQueue as _};
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_sim::gigabit::mailbox::Answers;
 use weir_sim::gigabit::{Behaviour, Kind, MAC};
+use weir_sim::virtio_net::sum;
 use weir_sim::{Gigabit, Malice, Model, SimClock, SimDevice, SimWindow};
 
 type Device = SimDevice<Gigabit>;
@@ -84,6 +85,31 @@ fn every_length_passes_through_every_wrap() {
         assert_eq!(rig.device.model().next_sent(), Some(sent), "{len}");
     }
     assert_eq!((rig.window.faults(), rig.lost()), (0, 0));
+}
+
+#[test]
+fn the_device_fills_in_checksums() {
+    let mut rig = Rig::started(&Options::default());
+    assert_eq!(rig.net.offloads(), Offloads { tx_checksum: true, ..Offloads::default() });
+    for (start, offset) in [(34, 6), (34, 16), (54, 6), (54, 16)] {
+        let mut burst = Burst::<4>::new();
+        for number in 0..3 {
+            let mut buf = rig.pool.take().expect("a buffer");
+            assert!(buf.set_len(100));
+            buf.frame_mut().copy_from_slice(&frame(number, 100));
+            burst.push(buf).expect("room");
+        }
+        let offload = TxOffload { checksum: Some(Checksum { start, offset }), segments: None };
+        assert_eq!(rig.tx.transmit_with(&mut rig.pool, &mut burst, |_| offload), Ok(3));
+        for number in 0..3 {
+            let (start, place) = (usize::from(start), usize::from(start + offset));
+            let mut expected = frame(number, 100);
+            let checksum = !sum(&expected[start..]);
+            expected[place..place + 2].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(rig.device.model().next_sent(), Some(expected), "{start} {offset}");
+        }
+    }
+    assert_eq!((rig.lost(), rig.device.model().bad_descriptors()), (0, 0));
 }
 
 #[test]

@@ -3,15 +3,17 @@
 use core::ops::Range;
 
 use weir_gigabit::chip::{SignalRegisters, vector};
+use weir_gigabit::received::Format;
 use weir_gigabit::regs::{IMC, STATUS, Status, TCTL, Tctl, queue};
-use weir_gigabit::{Chip, Error, Registers, Violation};
+use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Mmio};
+use weir_nic::{Checksum, Rss};
 
 use crate::desc;
 use crate::pools;
 use crate::regs::{
     EIAC, EIAM, EICR, EIMC, EIMS, EITR, GPIE, GPIE_SEVERAL_VECTORS, IVAR_MISC, Ivar, MDIC, Mdic, QUEUE_BYTES,
-    QueueControl, RX, SRRCTL, SplitControl, TX, VECTORS, ivar_of,
+    QueueControl, RLPML, RX, SRRCTL, SplitControl, TX, VECTORS, ivar_of,
 };
 use crate::rss;
 
@@ -36,7 +38,9 @@ impl Chip for I82576 {
     // As many as have an interrupt register of their own.
     const QUEUES: u16 = 8;
     const SHARED_QUEUE: Option<u16> = Some(pools::OWN);
+    const RECEIVED: Format = desc::RECEIVED;
     const REPORT: u64 = desc::REPORT;
+    const CHECKSUM: u64 = desc::CHECKSUM;
 
     fn rx(queue: u16) -> u64 {
         RX + QUEUE_BYTES * u64::from(queue)
@@ -51,13 +55,13 @@ impl Chip for I82576 {
     }
 
     #[inline]
-    fn arrived(word: u64) -> Result<Option<u16>, Violation> {
-        desc::arrived(word)
+    fn send(len: u16, frame_len: u16, is_last: bool) -> u64 {
+        desc::send(len, frame_len, is_last)
     }
 
     #[inline]
-    fn send(len: u16) -> u64 {
-        desc::send(len)
+    fn context(checksum: Checksum) -> Option<[u64; 2]> {
+        desc::context(checksum)
     }
 
     #[inline]
@@ -85,8 +89,16 @@ impl Chip for I82576 {
         rss::spread(regs, queues)
     }
 
-    fn share<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
-        pools::divide(regs)
+    fn set_rss<M: Mmio>(regs: &Registers<M>, rss: &Rss<'_>) -> Result<(), Error> {
+        rss::set(regs, rss)
+    }
+
+    fn limit_frames<M: Mmio>(regs: &Registers<M>, bytes: u16) -> Result<(), Error> {
+        regs.write(RLPML, u32::from(bytes))
+    }
+
+    fn share<M: Mmio>(regs: &Registers<M>, frame_limit: Option<u16>) -> Result<(), Error> {
+        pools::divide(regs, frame_limit)
     }
 
     fn enable_rx<M: Mmio>(regs: &Registers<M>, queue: u16, clock: &impl Clock) -> Result<(), Error> {
@@ -116,7 +128,8 @@ impl Chip for I82576 {
 /// # Errors
 /// `Gone`, `TimedOut`.
 pub fn enable_rx<M: Mmio>(regs: &Registers<M>, offset: u64, clock: &impl Clock) -> Result<(), Error> {
-    // Twice 1,024 bytes: never filled, as long packets are off.
+    // Twice 1,024 bytes: the whole buffer where it is used from its start; where it is not, never filled, as long packets
+    // are off.
     let split = SplitControl::new().with_buffer_kib(2).with_descriptor(1).with_drops(true);
     regs.write(offset + SRRCTL, split)?;
     let control = QueueControl::new().with_prefetch(8).with_host(8).with_write_back(1);

@@ -19,8 +19,9 @@ pub(crate) const OWN: u16 = 7;
 /// Virtual functions that a device is shared with, at most.
 pub const MOST: u16 = 7;
 
-/// Divides a device that was just reset: the physical function receives what is for it, and virtual functions nothing.
-pub(crate) fn divide<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
+/// Divides a device that was just reset: the physical function receives what is for it, up to `frame_limit` bytes where
+/// frames may be longer than usual, and virtual functions nothing.
+pub(crate) fn divide<M: Mmio>(regs: &Registers<M>, frame_limit: Option<u16>) -> Result<(), Error> {
     let own = regs.read::<PoolAddress>(RAH)?.with_pools(1 << OWN);
     regs.write(RAH, own)?;
     regs.write(MRQC, MRQC_POOLS)?;
@@ -37,7 +38,7 @@ pub(crate) fn divide<M: Mmio>(regs: &Registers<M>) -> Result<(), Error> {
     (0..VFTA_REGISTERS).try_for_each(|number| regs.write(VFTA + 4 * number, 0u32))?;
     regs.write(VFRE, 0u32)?;
     regs.write(VFTE, 0u32)?;
-    open(regs, OWN, None)?;
+    open(regs, OWN, frame_limit)?;
     regs.write(CTRL_EXT, regs.read::<u32>(CTRL_EXT)? | PF_RESET_DONE)
 }
 

@@ -258,12 +258,12 @@ pub(crate) struct PfMailbox {
 }
 const _: () = assert!(PfMailbox::IS_OURS_OFFSET == 3 && PfMailbox::TAKES_OFFSET == 4);
 
-/// `MRQC`: queues by hash, of TCP and UDP over IPv4 and IPv6 with ports, of other IP without (82576 §8.10.9).
-pub(crate) const MRQC_SPREADS: u32 = 2 | 1 << 16 | 1 << 17 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23;
+/// Longest frame, checksum included, where long ones are received (82576 §8.10 "Receive Long Packet Maximum Length").
+pub(crate) const RLPML: u64 = 0x5004;
+
+/// `MRQC`: queues by hash (82576 §8.10.9).
+pub(crate) const MRQC_SPREADS: u32 = 2;
 /// Queues by the hash's low seven bits, four a register; the hash's key.
 pub(crate) const RETA: u64 = 0x5c00;
-pub(crate) const RETA_REGISTERS: u64 = 32;
+pub(crate) const RETA_ENTRIES: usize = 128;
 pub(crate) const RSSRK: u64 = 0x5c80;
-pub(crate) const RSSRK_REGISTERS: u64 = 10;
-/// `RXCSUM`: descriptors hold the hash (82576 §8.10.4 "PCSD").
-pub(crate) const RXCSUM_HASHES: u32 = 1 << 13;

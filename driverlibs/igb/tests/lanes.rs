@@ -1,20 +1,20 @@
 //! Several queues: frames are spread, flows stay together, each lane has its own interrupt.
 
 use weir_hal::{DmaWindow, Error as HostError};
-use weir_igb::{Error, InUse, Lane, Net, Options};
-use weir_nic::{RxQueue as _, TxQueue as _};
+use weir_igb::{Error, Net, Options, RxQueue, TxQueue};
+use weir_nic::{HashTypes, Lane, MultiQueue, RSS_KEY_BYTES, Rss, RxQueue as _, TxQueue as _};
 use weir_pool::{Burst, Pool};
 use weir_sim::gigabit::{Behaviour, Kind, MAC};
 use weir_sim::{Gigabit, Model, SimClock, SimDevice, SimWindow};
 
 type Device = SimDevice<Gigabit>;
-type OneLane = Lane<Device, weir_igb::I82576>;
+type Pair = (RxQueue<Device>, TxQueue<Device>);
 
 struct Rig {
     device: Device,
     clock: SimClock,
     net: Net<Device>,
-    lanes: Vec<OneLane>,
+    lanes: Vec<Pair>,
     pools: Vec<Pool>,
 }
 
@@ -23,7 +23,7 @@ impl Rig {
         let (window, clock) = (SimWindow::default(), SimClock::default());
         let behaviour = Behaviour { kind: Kind::I82576, works_on_kick: true };
         let device = SimDevice::new(Gigabit::new(&window, behaviour));
-        let (net, lanes) = Net::open_lanes(device.clone(), &window, &clock, options, count)?;
+        let (net, lanes) = Net::open_pairs(device.clone(), &window, &clock, options, count)?;
         let pool = || Pool::new(window.allocate(1 << 19).expect("memory")).expect("buffers");
         let pools = lanes.iter().map(|_| pool()).collect();
         Ok(Rig { device, clock, net, lanes, pools })
@@ -37,13 +37,13 @@ impl Rig {
 
     fn start(&mut self) {
         let lanes = self.lanes.iter_mut().zip(&mut self.pools);
-        let mut in_use: Vec<_> = lanes.map(|(Lane { rx, tx }, pool)| InUse { rx, tx, pool }).collect();
-        self.net.start_lanes(&mut in_use, &self.clock).expect("starts");
+        let mut in_use: Vec<_> = lanes.map(|((rx, tx), pool)| Lane { rx, tx, pool }).collect();
+        self.net.start_pairs(&mut in_use, &self.clock).expect("starts");
     }
 
     /// Sends back what arrived in a lane; says how many.
     fn forward(&mut self, lane: usize) -> usize {
-        let (Lane { rx, tx }, pool) = (&mut self.lanes[lane], &mut self.pools[lane]);
+        let ((rx, tx), pool) = (&mut self.lanes[lane], &mut self.pools[lane]);
         let mut burst = Burst::<32>::new();
         let count = rx.receive(pool, &mut burst).expect("honest");
         assert_eq!(tx.transmit(pool, &mut burst), Ok(count));
@@ -105,7 +105,7 @@ fn each_lane_has_its_own_interrupt() {
         let (frame, model) = (datagram(flow, false), device.clone());
         let arrive = move || assert!(model.model().deliver(&frame));
         device.model().interrupts().set_meanwhile(Some(Box::new(arrive)));
-        assert_eq!(rig.lanes[lane].rx.wait(u64::MAX), Ok(true));
+        assert_eq!(rig.lanes[lane].0.wait(u64::MAX), Ok(true));
         device.model().interrupts().set_meanwhile(None);
         assert_eq!(rig.forward(lane), 1);
         device.model().next_sent();
@@ -134,4 +134,44 @@ fn what_the_device_has_not_is_refused() {
     for (count, options) in [(0, Options::default()), (9, Options::default()), (2, shared)] {
         assert_eq!(Rig::open(count, &options).err(), Some(Error::Host(HostError::Unsupported)));
     }
+}
+
+#[test]
+fn the_face_takes_as_many_pairs_as_there_are_and_no_other_lanes() {
+    let (window, clock) = (SimWindow::default(), SimClock::default());
+    let behaviour = Behaviour { kind: Kind::I82576, works_on_kick: true };
+    let device = SimDevice::new(Gigabit::new(&window, behaviour));
+    let opened = <Net<Device> as MultiQueue>::open_pairs(device, &window, &clock, 100, false);
+    let (mut net, mut pairs) = opened.expect("opens");
+    assert_eq!(pairs.len(), 8);
+    let mut pool = Pool::new(window.allocate(1 << 19).expect("memory")).expect("buffers");
+    let (rx, tx) = pairs.first_mut().expect("eight");
+    let too_few = net.start_pairs(&mut [Lane { rx, tx, pool: &mut pool }], &clock);
+    assert_eq!(too_few, Err(Error::Host(HostError::OutOfRange)));
+}
+
+#[test]
+fn the_owner_says_which_queue_gets_what() {
+    let mut rig = Rig::started(4, &Options { entries: 64, ..Options::default() });
+    let lane_of = |rig: &mut Rig, flow: u16| {
+        assert!(rig.device.model().deliver(&datagram(flow, false)));
+        let lane = (0..4).find(|lane| rig.forward(*lane) == 1).expect("it arrived");
+        rig.device.model().next_sent();
+        lane
+    };
+    let key: [u8; RSS_KEY_BYTES] = std::array::from_fn(|at| u8::try_from(at * 5 + 1).expect("small"));
+    let to = |table| Rss { key: &key, table, hashed: HashTypes::all() };
+    rig.net.set_rss(&to(&[3]), &rig.clock).expect("possible");
+    assert!((0..50).all(|flow| lane_of(&mut rig, flow) == 3));
+    rig.net.set_rss(&to(&[1, 2]), &rig.clock).expect("possible");
+    let lanes: Vec<_> = (0..100).map(|flow| lane_of(&mut rig, flow)).collect();
+    assert!([1, 2].iter().all(|lane| lanes.iter().filter(|it| *it == lane).count() > 20), "{lanes:?}");
+    // Not a power of two, none, too many; a queue that is not there.
+    for table in [&[0, 1, 2][..], &[], &[0; 256], &[0, 4]] {
+        let refused = rig.net.set_rss(&to(table), &rig.clock);
+        assert_eq!(refused, Err(Error::Host(HostError::OutOfRange)), "{table:?}");
+    }
+    rig.start();
+    let lanes: Vec<_> = (0..100).map(|flow| lane_of(&mut rig, flow)).collect();
+    assert!((0..4).all(|lane| lanes.contains(&lane)), "a start spreads evenly again: {lanes:?}");
 }

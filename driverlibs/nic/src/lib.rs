@@ -152,7 +152,8 @@ pub trait TxQueue {
 
 /// A transmit queue whose device does what [`Nic::offloads`] says.
 pub trait OffloadingTxQueue: TxQueue {
-    /// As [`TxQueue::transmit`]; `offload` says what is to be done with a frame, whose first buffer it is given.
+    /// As [`TxQueue::transmit`]; `offload` says what is to be done with a frame, whose first buffer it is given. It may be
+    /// asked more than once of the same frame.
     ///
     /// # Errors
     /// As for `transmit`; and what the device cannot do, or the frame is too short for.

@@ -3,7 +3,8 @@
 /// What a device can do, as agreed on with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
-    /// It tells of frames received whose checksum is right ([`weir_pool::Buf::is_checksum_good`]).
+    /// It tells of frames received whose checksum is right ([`weir_pool::Buf::is_checksum_good`]; of a frame in several
+    /// buffers the last says so).
     pub rx_checksum: bool,
     /// It fills in checksums of frames sent.
     pub tx_checksum: bool,

@@ -3,6 +3,7 @@
 //! One datagram of a Unix socket is one frame; neither side loses any. The frames are made and read with
 //! `smoltcp`'s wire types, so that guest and peer do not share a mistake.
 
+mod checksums;
 mod flood;
 mod frames;
 mod swap;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 pub use flood::Flood;
 use frames::{Answer, Ends};
-pub use swap::{FRAME_MAX_BYTES, FRAME_MIN_BYTES, GUEST_MAC};
+pub use swap::{FRAME_LONG_BYTES, FRAME_MAX_BYTES, FRAME_MIN_BYTES, GUEST_MAC};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRe
 use super::{LIMIT, Peer, WINDOW, pattern, port_of};
 
 /// Our address, a locally administered one.
-const OWN_MAC: EthernetAddress = EthernetAddress([0x02, 0xfe, 0, 0, 0, 1]);
+pub(super) const OWN_MAC: EthernetAddress = EthernetAddress([0x02, 0xfe, 0, 0, 0, 1]);
 /// The address that QEMU gives the first network device.
 pub const GUEST_MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 /// A type for experiments (IEEE 802 "Local Experimental EtherType 1").
@@ -19,11 +19,15 @@ const HEADER_BYTES: usize = 14;
 const HEADERS_BYTES: usize = 42;
 /// The shortest frame, without the checksum that the device adds.
 pub const FRAME_MIN_BYTES: usize = 60;
-/// The longest.
+/// The longest that every device takes.
 pub const FRAME_MAX_BYTES: usize = 1514;
+/// The longest with 9,000 bytes of payload.
+pub const FRAME_LONG_BYTES: usize = 9014;
+/// More than any frame.
+const BUFFER_BYTES: usize = 1 << 14;
 
 impl Peer {
-    /// Sends `count` frames of the sizes that `size` gives ([`FRAME_MIN_BYTES`] to [`FRAME_MAX_BYTES`]) and checks
+    /// Sends `count` frames of the sizes that `size` gives ([`FRAME_MIN_BYTES`] to [`FRAME_LONG_BYTES`]) and checks
     /// that each comes back, in order, with its addresses swapped and nothing else changed.
     ///
     /// # Errors
@@ -73,7 +77,7 @@ impl Peer {
     /// The guest's network is gone.
     pub fn next_frame(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + limit;
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; BUFFER_BYTES];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -8,8 +8,10 @@
 
 mod desc;
 pub mod mailbox;
+mod receive;
 mod registers;
 mod rss;
+mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -41,8 +43,6 @@ pub struct Behaviour {
 
 /// The controller's address.
 pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-/// Longest frame without its checksum while long packets are off.
-const FRAME_MAX_BYTES: usize = 1518;
 
 /// The device.
 pub struct Gigabit {
@@ -68,6 +68,10 @@ pub struct Gigabit {
     sent: VecDeque<Vec<u8>>,
     kicks: [u64; 2],
     bad_descriptors: u64,
+    /// What each transmit queue was told of checksums, and what it has of a frame.
+    contexts: BTreeMap<u64, desc::Context>,
+    contexts_read: u64,
+    under_way: BTreeMap<u64, desc::UnderWay>,
     malice: Malice,
 }
 
@@ -95,6 +99,9 @@ impl Gigabit {
             sent: VecDeque::new(),
             kicks: [0; 2],
             bad_descriptors: 0,
+            contexts: BTreeMap::new(),
+            contexts_read: 0,
+            under_way: BTreeMap::new(),
             malice: Malice::none(),
         };
         model.restart();
@@ -122,83 +129,16 @@ impl Gigabit {
         self.kicks
     }
 
-    /// Transmit descriptors that no correct driver writes.
+    /// Transmit descriptors and frames that no correct driver writes.
     #[must_use]
     pub fn bad_descriptors(&self) -> u64 {
         self.bad_descriptors
     }
 
-    /// A frame arrives from the wire. `false` where it is lost: not for this station, or no descriptor.
-    pub fn deliver(&mut self, frame: &[u8]) -> bool {
-        let queue = rss::queue(self, frame);
-        let ring = self.map.rx_queue(queue);
-        if !self.is_receiving(ring) || !self.accepts(frame) {
-            return false;
-        }
-        let head = self.register(ring + registers::HEAD);
-        if head == self.register(ring + registers::TAIL) {
-            self.count(registers::RNBC, 1);
-            return false;
-        }
-        let at = self.base(ring) + 16 * u64::from(head);
-        self.window.write(self.window.read_u64(at), frame);
-        let len = u16::try_from(frame.len()).expect("at most FRAME_MAX_BYTES");
-        let word = desc::received(self.behaviour.kind, len);
-        self.write_word(at, word);
-        self.advance(ring, head);
-        self.count(registers::GPRC, 1);
-        self.count(registers::GORC, u32::from(len) + 4);
-        self.raise_rx(queue);
-        true
-    }
-
-    /// Writes exactly this as the second word of the receive descriptor in `slot`.
-    pub fn forge(&mut self, slot: u16, word: u64) {
-        let at = self.base(self.map.rx) + 16 * u64::from(slot);
-        self.window.write(at + 8, &word.to_le_bytes());
-    }
-
-    /// Takes the frames that the driver sent, and reports where asked to.
-    pub fn transmit(&mut self) {
-        for queue in 0..self.map.queues {
-            self.transmit_queue(self.map.tx_queue(queue));
-        }
-    }
-
-    fn transmit_queue(&mut self, ring: u64) {
-        while self.is_transmitting(ring) {
-            let head = self.register(ring + registers::HEAD);
-            if head == self.register(ring + registers::TAIL) || head >= self.entries(ring) {
-                break;
-            }
-            let at = self.base(ring) + 16 * u64::from(head);
-            self.send(at);
-            self.advance(ring, head);
-        }
-    }
-
-    fn send(&mut self, at: u64) {
-        let word = self.window.read_u64(at + 8);
-        let Some(order) = desc::order(self.behaviour.kind, word) else {
-            self.bad_descriptors += 1;
-            return;
-        };
-        let mut frame = vec![0; order.len.into()];
-        self.window.read(self.window.read_u64(at), &mut frame);
-        if frame.len() < 60 {
-            frame.resize(60, 0);
-        }
-        self.count(registers::GPTC, 1);
-        self.count(registers::GOTC, u32::try_from(frame.len()).expect("16 bits") + 4);
-        self.sent.push_back(frame);
-        if order.reports {
-            self.write_word(at, word | desc::SENT);
-        }
-    }
-
-    /// The next frame on the wire.
-    pub fn next_sent(&mut self) -> Option<Vec<u8>> {
-        self.sent.pop_front()
+    /// How often the driver said where checksums go.
+    #[must_use]
+    pub fn contexts_read(&self) -> u64 {
+        self.contexts_read
     }
 
     fn write_word(&mut self, at: u64, word: u64) {
@@ -212,30 +152,6 @@ impl Gigabit {
     fn advance(&mut self, ring: u64, head: u32) {
         let next = (head + 1) % self.entries(ring).max(1);
         self.registers.insert(ring + registers::HEAD, next);
-    }
-
-    /// Address filtering (82574 §7.1.1, 82576 §7.1.3 "Packet Address Filtering"); bad lengths never pass.
-    fn accepts(&self, frame: &[u8]) -> bool {
-        let Some(to) = frame.first_chunk::<6>() else { return false };
-        if self.behaviour.kind == Kind::I82576Vf {
-            return (*to == MAC || *to == [0xff; 6]) && frame.len() <= FRAME_MAX_BYTES;
-        }
-        let rctl = self.register(registers::RCTL);
-        let is_on = |bit: u32| rctl & 1 << bit != 0;
-        let is_ours = (0..16).any(|number| self.address(number) == Some(*to));
-        let is_multicast = to[0] & 1 != 0;
-        let passes = is_ours
-            || (*to == [0xff; 6] && is_on(15))
-            || (is_multicast && is_on(4))
-            || (!is_multicast && is_on(3));
-        passes && frame.len() <= FRAME_MAX_BYTES
-    }
-
-    fn address(&self, number: u64) -> Option<[u8; 6]> {
-        let low = self.register(registers::RAL + 8 * number).to_le_bytes();
-        let high = self.register(registers::RAL + 4 + 8 * number);
-        let [e, f, ..] = high.to_le_bytes();
-        (high >> 31 == 1).then_some([low[0], low[1], low[2], low[3], e, f])
     }
 }
 

@@ -12,6 +12,8 @@ const READY: u32 = 1 << 28;
 const IMC: u64 = 0x00d8;
 pub(super) const RCTL: u64 = 0x0100;
 const TCTL: u64 = 0x0400;
+pub(super) const RXCSUM: u64 = 0x5000;
+pub(super) const RLPML: u64 = 0x5004;
 pub(super) const RAL: u64 = 0x5400;
 /// From a queue's first register.
 const BASE_LOW: u64 = 0x00;
@@ -103,6 +105,8 @@ impl Gigabit {
         let junk = u32::from_le_bytes([1, 2, 3, 0x80]);
         self.registers = [(RAL, u32::from_le_bytes([a, b, c, d])), (RAL + 4, high), (RAL + 12, junk)].into();
         (self.cause, self.unmasked) = (0, 0);
+        self.contexts.clear();
+        self.under_way.clear();
         self.has_negotiated = self.behaviour.kind != Kind::I82576;
         // The 82576 holds its link in reset (CTRL bit 3).
         self.registers.insert(CTRL, if self.has_negotiated { 0 } else { 1 << 3 });

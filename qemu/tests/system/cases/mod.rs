@@ -11,6 +11,7 @@ mod documents;
 mod echo;
 mod forward;
 mod hotplug;
+mod intel;
 mod lifecycle;
 mod link;
 mod linux;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         sriov::CASES,
+        intel::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,

@@ -13,8 +13,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("packets::ten_million_frames_without_a_kernel_entry", ten_million_frames_without_a_kernel_entry),
     ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [525, 222, 190])),
     ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 250, 216])),
-    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [410, 198, 172])),
-    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [400, 200, 173])),
+    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [345, 160, 140])),
+    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [345, 160, 140])),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);
