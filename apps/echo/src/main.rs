@@ -22,8 +22,8 @@ use weir_abi::page::IommuMode;
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
 use weir_net::{EchoResponder, MacAddress};
-use weir_nic::Nic;
-use weir_pool::Pool;
+use weir_nic::{Nic, Queues};
+use weir_pool::{BUF_BYTES, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Core, Env, Event, GrantError, kernel_page, log, process, thread};
 
@@ -33,7 +33,7 @@ use crate::words::Words;
 
 weir_rt::entry!(main);
 
-/// Buffers for both rings, and as many again: one large page.
+/// Buffers for both rings, and as many again: one large page. Long rings have as many as they take.
 const POOL_BYTES: usize = 2 << 20;
 /// Deep enough for the vector instructions of a debug build, too.
 const STACK_BYTES: u64 = 256 << 10;
@@ -169,7 +169,8 @@ fn serve<N: Nic<Device = Function>>(
 where
     Failure: From<N::Error>,
 {
-    let mut port = Port::<N>::open(function, !is_alone)?;
+    let queues = Queues { interrupt: !is_alone, entries: words.entries };
+    let mut port = Port::<N>::open(function, queues)?;
     let mac = MacAddress(port.net.read_mac()?.ok_or(Failure::NoMac)?);
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
@@ -190,9 +191,10 @@ impl<N: Nic<Device = Function>> Port<N>
 where
     Failure: From<N::Error>,
 {
-    fn open(function: Function, interrupt: bool) -> Result<Port<N>, Failure> {
-        let (net, rx, tx) = N::open(function, &Window, &TscClock, interrupt)?;
-        let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
+    fn open(function: Function, queues: Queues) -> Result<Port<N>, Failure> {
+        let (net, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
+        let for_rings = 2 * usize::from(queues.entries.unwrap_or_default()) * usize::from(BUF_BYTES);
+        let pool = Pool::new(Window.allocate(POOL_BYTES.max(for_rings))?)?;
         Ok(Port { net, rx, tx, pool })
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Words {
     pub(crate) crash_after: Option<u64>,
     /// Give the device addresses it must not reach.
     pub(crate) bad_descriptor: bool,
+    /// Descriptors in each ring of the device, if not as many as its driver chooses.
+    pub(crate) entries: Option<u16>,
     /// Sleep when idle, even with a core of its own.
     pub(crate) sleep: bool,
     /// Wait for a device where none is granted, or it was taken away.
@@ -28,7 +30,7 @@ pub(crate) enum BadWord {
         "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, not `{0}`"
     )]
     Address(String),
-    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, storm=N, sleep, wait")]
+    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, entries=N, storm=N, sleep, wait")]
     Unknown(String),
 }
 
@@ -37,9 +39,15 @@ impl Words {
         let mut words = words.iter();
         let address = words.next().map_or("", String::as_str);
         let network = address.parse().map_err(|_| BadWord::Address(address.into()))?;
-        let (crash_after, storm) = (None, None);
-        let mut parsed =
-            Words { network, crash_after, bad_descriptor: false, sleep: false, wait: false, storm };
+        let mut parsed = Words {
+            network,
+            crash_after: None,
+            bad_descriptor: false,
+            entries: None,
+            sleep: false,
+            wait: false,
+            storm: None,
+        };
         for word in words {
             parsed.take(word).ok_or_else(|| BadWord::Unknown(word.clone()))?;
         }
@@ -52,6 +60,7 @@ impl Words {
             None if word == "sleep" => self.sleep = true,
             None if word == "wait" => self.wait = true,
             Some(("crash-after", number)) => self.crash_after = Some(number.parse().ok()?),
+            Some(("entries", number)) => self.entries = Some(number.parse().ok()?),
             Some(("storm", number)) => self.storm = Some(number.parse().ok()?),
             _ => return None,
         }

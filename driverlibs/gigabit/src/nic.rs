@@ -1,7 +1,7 @@
 //! The face shared with other network devices.
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow};
-use weir_nic::{Lane, MultiQueue, Nic, Offloads, Opened, OpenedPairs, Rss};
+use weir_nic::{Lane, MultiQueue, Nic, Offloads, Opened, OpenedPairs, Queues, Rss};
 use weir_pool::Pool;
 
 use crate::regs::{AddressHigh, RAH, RAL, STATUS, Status};
@@ -9,6 +9,13 @@ use crate::rx::Manner;
 use crate::{Chip, Error, Net, Options, RxQueue, TxQueue};
 
 const INTEL: u16 = 0x8086;
+
+impl From<Queues> for Options {
+    fn from(Queues { interrupt, entries }: Queues) -> Options {
+        let usual = Options::default();
+        Options { interrupt, entries: entries.unwrap_or(usual.entries), ..usual }
+    }
+}
 
 impl<D: Device, C: Chip> Nic for Net<D, C> {
     type Device = D;
@@ -24,9 +31,9 @@ impl<D: Device, C: Chip> Nic for Net<D, C> {
         device: D,
         window: &impl DmaWindow,
         clock: &impl Clock,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<Opened<Self>, Error> {
-        Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
+        Net::open(device, window, clock, &queues.into())
     }
 
     fn start(
@@ -71,10 +78,9 @@ impl<D: Device, C: Chip> MultiQueue for Net<D, C> {
         window: &impl DmaWindow,
         clock: &impl Clock,
         pairs: u16,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<OpenedPairs<Self>, Error> {
-        let options = Options { interrupt, ..Options::default() };
-        Net::open_pairs(device, window, clock, &options, pairs.clamp(1, C::QUEUES))
+        Net::open_pairs(device, window, clock, &queues.into(), pairs.clamp(1, C::QUEUES))
     }
 
     fn start_pairs(

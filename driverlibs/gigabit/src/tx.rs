@@ -67,14 +67,17 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
     }
 
     /// Fills in descriptors for frames that need one each, up to the first that needs more, or cannot be sent. Gives how many.
+    ///
+    /// # Errors
+    /// `BadBuffer`.
     #[inline]
     fn add_short_frames<const N: usize>(
         &mut self,
-        pool: &mut Pool,
+        pool: &Pool,
         burst: &mut Burst<N>,
         offload: &mut impl FnMut(&Buf) -> TxOffload,
-    ) -> usize {
-        let (mut count, mut newest) = (0, self.newest);
+    ) -> Result<usize, Error> {
+        let (mut count, mut newest, mut is_foreign) = (0, self.newest, false);
         self.ring.add(self.ring.room(), || {
             let front = burst.front()?;
             let more = match context_of::<C>(front, offload(front)) {
@@ -85,15 +88,19 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
             let len = front.len();
             // A longer one that lies in one buffer is rare, too: a constant costs less.
             let is_short = !front.continues() && (FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(&len);
-            if !is_short || !pool.has(front) {
+            if !is_short {
                 return None;
             }
+            let Ok((buffer, addr)) = pool.lend(burst.pop()?) else {
+                is_foreign = true;
+                return None;
+            };
             newest = C::send(len, len, true) | more;
             count += 1;
-            desc(pool, burst.pop()?, newest)
+            Some(Desc { buffer: Some(buffer), words: [addr.0, newest] })
         });
         self.newest = newest;
-        count
+        if is_foreign { Err(Error::BadBuffer) } else { Ok(count) }
     }
 
     /// Fills in descriptors for the first frame, which needs several: it lies in several buffers, or the device must hear of
@@ -132,7 +139,8 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
             let buf = burst.pop()?;
             self.newest = C::send(buf.len(), frame_len, !buf.continues()) | more;
             frame_len = 0;
-            desc(pool, buf, self.newest)
+            let (buffer, addr) = pool.lend(buf).ok()?;
+            Some(Desc { buffer: Some(buffer), words: [addr.0, self.newest] })
         });
         Ok(true)
     }
@@ -226,13 +234,13 @@ impl<D: Device, C: Chip> OffloadingTxQueue for TxQueue<D, C> {
         if usize::from(self.ring.room()) < burst.len() {
             self.reclaim(pool);
         }
-        let mut result = Ok(self.add_short_frames(pool, burst, &mut offload));
+        let mut result = self.add_short_frames(pool, burst, &mut offload);
         while let Ok(count) = result
             && !burst.is_empty()
             && self.ring.room() > 0
         {
             result = match self.add_long_frame(pool, burst, &mut offload) {
-                Ok(true) => Ok(count + 1 + self.add_short_frames(pool, burst, &mut offload)),
+                Ok(true) => self.add_short_frames(pool, burst, &mut offload).map(|short| count + 1 + short),
                 Ok(false) => break,
                 Err(error) => Err(error),
             };
@@ -240,13 +248,6 @@ impl<D: Device, C: Chip> OffloadingTxQueue for TxQueue<D, C> {
         self.publish();
         result
     }
-}
-
-/// The descriptor of a buffer of `pool`.
-#[inline]
-fn desc(pool: &Pool, buf: Buf, word: u64) -> Option<Desc> {
-    let (buffer, addr) = pool.lend(buf).ok()?;
-    Some(Desc { buffer: Some(buffer), words: [addr.0, word] })
 }
 
 /// What the device must know to do what is asked for a frame that begins in `front`; `None` where that is nothing.

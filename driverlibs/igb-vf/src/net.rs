@@ -6,7 +6,7 @@ use weir_gigabit::rx::Manner;
 use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, wait_until};
 use weir_igb::message::{HASHES, Head, address_words, hash, kind, station};
-use weir_nic::{Nic, Offloads, Opened};
+use weir_nic::{Nic, Offloads, Opened, Queues};
 use weir_pool::Pool;
 
 use crate::regs::{BAR_BYTES, BYTES_RECEIVED, BYTES_SENT, FRAMES_RECEIVED, FRAMES_SENT, RX};
@@ -187,9 +187,12 @@ impl<D: Device> Nic for Net<D> {
         device: D,
         window: &impl DmaWindow,
         clock: &impl Clock,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<Opened<Self>, Error> {
-        Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
+        let Queues { interrupt, entries } = queues;
+        let usual = Options::default();
+        let options = Options { interrupt, entries: entries.unwrap_or(usual.entries) };
+        Net::open(device, window, clock, &options)
     }
 
     fn start(

@@ -2,7 +2,7 @@
 
 use weir_hal::{DmaWindow, Error as HostError};
 use weir_igb::{Error, Net, Options, RxQueue, TxQueue};
-use weir_nic::{HashTypes, Lane, MultiQueue, RSS_KEY_BYTES, Rss, RxQueue as _, TxQueue as _};
+use weir_nic::{HashTypes, Lane, MultiQueue, Queues, RSS_KEY_BYTES, Rss, RxQueue as _, TxQueue as _};
 use weir_pool::{Burst, Pool};
 use weir_sim::gigabit::{Behaviour, Kind, MAC};
 use weir_sim::{Gigabit, Model, SimClock, SimDevice, SimWindow};
@@ -141,7 +141,7 @@ fn the_face_takes_as_many_pairs_as_there_are_and_no_other_lanes() {
     let (window, clock) = (SimWindow::default(), SimClock::default());
     let behaviour = Behaviour { kind: Kind::I82576, works_on_kick: true };
     let device = SimDevice::new(Gigabit::new(&window, behaviour));
-    let opened = <Net<Device> as MultiQueue>::open_pairs(device, &window, &clock, 100, false);
+    let opened = <Net<Device> as MultiQueue>::open_pairs(device, &window, &clock, 100, Queues::default());
     let (mut net, mut pairs) = opened.expect("opens");
     assert_eq!(pairs.len(), 8);
     let mut pool = Pool::new(window.allocate(1 << 19).expect("memory")).expect("buffers");

@@ -27,6 +27,16 @@ pub trait NicError: Display {
 /// What [`Nic::open`] makes: the device, its receive queue, its transmit queue.
 pub type Opened<N> = (N, <N as Nic>::Rx, <N as Nic>::Tx);
 
+/// What queues are to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Bind the interrupt of receiving, for [`RxQueue::wait`]. Without, the device raises none.
+    pub interrupt: bool,
+    /// Descriptors of each queue, a power of two, where the driver's choice will not do. A device that has shorter ones
+    /// may have those.
+    pub entries: Option<u16>,
+}
+
 /// A network device: what is not on the data path.
 pub trait Nic: Sized {
     /// The function that it is.
@@ -41,8 +51,7 @@ pub trait Nic: Sized {
     /// Whether this driver drives such a function.
     fn is_for(info: &DeviceInfo) -> bool;
 
-    /// Finds out what the device is, resets it, and makes its queues. It does not run yet. `interrupt`: for
-    /// [`RxQueue::wait`].
+    /// Finds out what the device is, resets it, and makes its queues. It does not run yet.
     ///
     /// # Errors
     /// The function is another device, or has not what it must have; the host's.
@@ -50,7 +59,7 @@ pub trait Nic: Sized {
         device: Self::Device,
         window: &impl DmaWindow,
         clock: &impl Clock,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<Opened<Self>, Self::Error>;
 
     /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers

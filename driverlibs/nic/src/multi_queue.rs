@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use weir_hal::{Clock, DmaWindow};
 use weir_pool::Pool;
 
-use crate::Nic;
+use crate::{Nic, Queues};
 
 /// A receive queue and a transmit queue with what their core has of buffers.
 pub struct Lane<'a, R, T> {
@@ -32,7 +32,7 @@ pub trait MultiQueue: Nic {
         window: &impl DmaWindow,
         clock: &impl Clock,
         pairs: u16,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<OpenedPairs<Self>, Self::Error>;
 
     /// As [`Nic::start`]: all queues that it was opened with, in their order.

@@ -7,7 +7,7 @@ use core::fmt::Display;
 
 use weir_hal::{Clock, DmaWindow};
 use weir_net::MacAddress;
-use weir_nic::{Nic, NicError};
+use weir_nic::{Nic, NicError, Queues};
 use weir_pool::{BUF_BYTES, Pool};
 
 use crate::pcap::Replay;
@@ -96,7 +96,7 @@ impl<'a, N: Nic, K: Clock, C: Capture> Forwarder<'a, N, K, C> {
     ) -> Result<Forwarder<'a, N, K, C>, Error<N::Error>> {
         let mut ports = Ports { nets: Vec::new(), rx: Vec::new(), tx: Vec::new(), macs: Vec::new() };
         for (port, device) in devices.into_iter().enumerate() {
-            let (net, rx, tx) = N::open(device, window, &clock, false).map_err(Error::Nic)?;
+            let (net, rx, tx) = N::open(device, window, &clock, Queues::default()).map_err(Error::Nic)?;
             ports.macs.push(MacAddress(net.read_mac().map_err(Error::Nic)?.ok_or(Error::NoMac { port })?));
             ports.nets.push(net);
             ports.rx.push(rx);

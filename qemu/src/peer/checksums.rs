@@ -11,7 +11,7 @@ use smoltcp::wire::{
 };
 
 use super::swap::{GUEST_MAC, OWN_MAC};
-use super::{LIMIT, Peer, WINDOW, pattern, port_of};
+use super::{LIMIT, Peer, pattern, port_of};
 
 const OWN_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GUEST_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -26,7 +26,7 @@ impl Peer {
     pub fn checksums(&mut self, count: usize, size: impl Fn(usize) -> usize) -> Result<()> {
         let (mut next, mut back) = (0, 0);
         while back < count {
-            while next < count && next - back < WINDOW {
+            while next < count && next - back < self.window {
                 self.send(&frame(next, &pattern(next, size(next)), OWN_MAC, GUEST_MAC))?;
                 next += 1;
             }

@@ -33,6 +33,8 @@ pub struct Peer {
     socket: UnixDatagram,
     ends: Ends,
     guest: Option<EthernetAddress>,
+    /// Frames under way at once, at most.
+    window: usize,
 }
 
 impl Peer {
@@ -54,7 +56,12 @@ impl Peer {
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("peer"))?;
         socket.set_write_timeout(Some(LIMIT))?;
-        Ok(Peer { folder, socket, ends: Ends::pair(number), guest: None })
+        Ok(Peer { folder, socket, ends: Ends::pair(number), guest: None, window: WINDOW })
+    }
+
+    /// Has so many frames under way at once, at most: a guest with short rings drops what it cannot send.
+    pub fn set_window(&mut self, frames: usize) {
+        self.window = frames;
     }
 
     /// The argument of `-netdev`.
@@ -154,7 +161,7 @@ impl Peer {
         let mut in_flight = 0;
         let mut next = 0;
         while next < count || in_flight > 0 {
-            while next < count && in_flight < WINDOW {
+            while next < count && in_flight < self.window {
                 self.send(&self.ends.udp(guest, port_of(next), &pattern(next, size(next))))?;
                 next += 1;
                 in_flight += 1;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr};
 
-use super::{LIMIT, Peer, WINDOW, pattern, port_of};
+use super::{LIMIT, Peer, pattern, port_of};
 
 /// Our address, a locally administered one.
 pub(super) const OWN_MAC: EthernetAddress = EthernetAddress([0x02, 0xfe, 0, 0, 0, 1]);
@@ -47,7 +47,7 @@ impl Peer {
     pub fn bounce(&mut self, count: usize, frames: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Result<()> {
         let (mut next, mut back) = (0, 0);
         while back < count {
-            while next < count && next - back < WINDOW {
+            while next < count && next - back < self.window {
                 self.send(&frames(next).0)?;
                 next += 1;
             }

@@ -1,7 +1,7 @@
 //! The face shared with other network devices.
 
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
-use weir_nic::{Lane, MultiQueue, Nic, NicError, Offloads, OpenedPairs, Rss, TxOffload};
+use weir_nic::{Lane, MultiQueue, Nic, NicError, Offloads, OpenedPairs, Queues, Rss, TxOffload};
 use weir_pool::{Buf, Burst, Pool};
 
 use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
@@ -10,6 +10,13 @@ use crate::{Error, Pci, Transport};
 impl NicError for Error {
     fn is_violation(&self) -> bool {
         matches!(self, Error::Violation(_))
+    }
+}
+
+impl From<Queues> for Options {
+    fn from(Queues { interrupt, entries }: Queues) -> Options {
+        let usual = Options::default();
+        Options { interrupt, entries: entries.unwrap_or(usual.entries), ..usual }
     }
 }
 
@@ -27,9 +34,9 @@ impl<D: Device> Nic for Net<Pci<D>> {
         device: D,
         window: &impl DmaWindow,
         clock: &impl Clock,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<Opened<Pci<D>>, Error> {
-        Net::open(device, window, clock, &Options { interrupt, ..Options::default() })
+        Net::open(device, window, clock, &queues.into())
     }
 
     fn start(
@@ -69,9 +76,9 @@ impl<D: Device> MultiQueue for Net<Pci<D>> {
         window: &impl DmaWindow,
         clock: &impl Clock,
         pairs: u16,
-        interrupt: bool,
+        queues: Queues,
     ) -> Result<OpenedPairs<Self>, Error> {
-        Net::open_pairs(device, window, clock, &Options { pairs, interrupt, ..Options::default() })
+        Net::open_pairs(device, window, clock, &Options { pairs, ..queues.into() })
     }
 
     fn start_pairs(

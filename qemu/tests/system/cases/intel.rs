@@ -1,4 +1,4 @@
-//! What Intel's controllers do beyond ordinary frames: long ones, and checksums (`apps/swap`).
+//! What Intel's controllers do beyond ordinary frames: long ones, and checksums (`apps/swap`); the shortest and longest rings.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{FRAME_LONG_BYTES, FRAME_MIN_BYTES, Peer};
 
-use super::{Case, E1000E, IGB};
+use super::{Case, E1000E, IGB, echo};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("intel::vtd_e1000e::long_frames", || long_frames(E1000E)),
@@ -17,6 +17,10 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("intel::vtd_igb::checksums", || checksums(IGB)),
     ("intel::amdvi_e1000e::checksums", || checksums("q35-amdvi-e1000e")),
     ("intel::amdvi_igb::checksums", || checksums("q35-amdvi-igb")),
+    ("intel::vtd_e1000e::short_ring", || echo::every_size_by_eight(E1000E)),
+    ("intel::vtd_igb::short_ring", || echo::every_size_by_eight(IGB)),
+    ("intel::vtd_e1000e::long_ring", || long_ring(E1000E)),
+    ("intel::vtd_igb::long_ring", || long_ring(IGB)),
 ];
 
 /// How long the application may take to start.
@@ -43,6 +47,10 @@ fn end(mut guest: Guest, outcome: Result<()>) -> Result<()> {
     let status = guest.status()?;
     guest.check(app.iommu_faults == 0 && status.faults == 0, &format!("faults: {app:?}"))?;
     guest.power_off()
+}
+
+fn long_ring(machine: &'static str) -> Result<()> {
+    echo::every_size_of(Setup::new("echo-long").machine(machine))
 }
 
 /// From the shortest frame to one with 9,000 bytes of payload.

@@ -11,10 +11,10 @@ use super::{Case, E1000E, IGB, VIRTIO};
 pub(super) const CASES: &[(&str, Case)] = &[
     ("observer::kernel_entries_are_those_the_guest_counts", kernel_entries_are_those_the_guest_counts),
     ("packets::ten_million_frames_without_a_kernel_entry", ten_million_frames_without_a_kernel_entry),
-    ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [525, 222, 190])),
-    ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [480, 250, 216])),
-    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [345, 160, 140])),
-    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [345, 160, 140])),
+    ("packets::counts_stay_within_budget_virtio", || stay_within(VIRTIO, [525, 224, 190])),
+    ("packets::counts_stay_within_budget_packed", || stay_within("q35-vtd-packed", [505, 255, 220])),
+    ("packets::counts_stay_within_budget_e1000e", || stay_within(E1000E, [390, 166, 137])),
+    ("packets::counts_stay_within_budget_igb", || stay_within(IGB, [390, 168, 140])),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -27,10 +27,11 @@ macro_rules! cases {
             (concat!("virtio::", $name, "::in_order"), || with_properties($machine, "in_order=on")),
             (concat!("virtio::", $name, "::no_event_index"), || with_properties($machine, "event_idx=off")),
             (concat!("virtio::", $name, "::no_tables"), || with_properties($machine, "indirect_desc=off")),
-            (concat!("virtio::", $name, "::long_ring"), || with_properties($machine, "rx_queue_size=1024")),
-            (concat!("virtio::", $name, "::short_ring"), || {
-                with_properties($machine, "rx_queue_size=256,tx_queue_size=256")
+            (concat!("virtio::", $name, "::long_ring"), || {
+                let long = Setup::new("echo-long").machine($machine);
+                echo::every_size_of(long.nic_properties("rx_queue_size=1024"))
             }),
+            (concat!("virtio::", $name, "::short_ring"), || echo::every_size_by_eight($machine)),
         ]
     };
 }
@@ -38,7 +39,9 @@ macro_rules! cases {
 /// Packed rings with either IOMMU; of split ones what the other files have not.
 pub(super) fn cases() -> Vec<(&'static str, Case)> {
     let split = |(name, _): &(&'static str, Case)| {
-        ["link", "in_order", "no_event_index", "long_ring"].iter().any(|end| name.ends_with(end))
+        ["link", "in_order", "no_event_index", "long_ring", "short_ring"]
+            .iter()
+            .any(|end| name.ends_with(end))
     };
     let mut all: Vec<(&'static str, Case)> = vec![
         ("virtio::packed_vtd::killed_and_back", || {

@@ -17,7 +17,7 @@ use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaMemory, DmaWindow};
 use weir_linux_guest::talk;
 use weir_net::{EchoResponder, Ipv4Network, MacAddress};
-use weir_nic::Nic;
+use weir_nic::{Nic, Queues};
 use weir_pool::Pool;
 use weir_vfio::{Address, Function, MonotonicClock, Window};
 
@@ -103,7 +103,8 @@ fn serve<N: Nic<Device = Function>>(function: Function, window: &Window, words: 
 where
     Failure: From<N::Error>,
 {
-    let (net, rx, tx) = N::open(function, window, &MonotonicClock, words.is_sleeping)?;
+    let queues = Queues { interrupt: words.is_sleeping, ..Queues::default() };
+    let (net, rx, tx) = N::open(function, window, &MonotonicClock, queues)?;
     let mac = MacAddress(net.read_mac()?.ok_or(Failure::NoMac)?);
     let memory = window.allocate(POOL_BYTES)?;
     describe(&memory);
