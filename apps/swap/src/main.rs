@@ -1,4 +1,4 @@
-//! Owns one of Intel's gigabit controllers and sends every frame back with its addresses swapped: frames longer than a buffer
+//! Owns a network device and sends every frame back with its addresses swapped: frames longer than a buffer
 //! and what the device does with checksums, for a host at the other end that checks every byte.
 //!
 //! Words: `long`, for frames in several buffers; `checksums`: where the device says that a frame's checksum is right, the last
@@ -17,12 +17,12 @@ use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use weir_abi::stats::Stats;
-use weir_gigabit::{Chip, Net, Options, RxQueue, TxQueue};
 use weir_hal::{Device, DmaWindow, wait_until};
-use weir_nic::{Nic, OffloadingTxQueue, RxQueue as _};
+use weir_nic::{Nic, OffloadingTxQueue, Opened, RxQueue as _};
 use weir_pool::{Burst, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, GrantError, log, process, thread};
+use weir_virtio::Features;
 
 weir_rt::entry!(main);
 
@@ -46,31 +46,33 @@ enum Failure {
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
     #[error("nic: {0}")]
-    Nic(#[from] weir_gigabit::Error),
+    Gigabit(#[from] weir_igb::Error),
+    #[error("nic: {0}")]
+    Virtio(#[from] weir_virtio::Error),
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
     #[error("a frame in more buffers than any has")]
     Parts,
 }
 
+/// What is asked of the device beyond ordinary frames.
+#[derive(Clone, Copy, Default)]
+struct Words {
+    long: bool,
+    checksums: bool,
+}
+
 fn main(mut env: Env) -> Result<(), Failure> {
-    let mut options = Options::default();
+    let mut words = Words::default();
     for word in env.args() {
         match word.as_str() {
-            "long" => options.long_frames = true,
-            "checksums" => options.rx_checksum = true,
+            "long" => words.long = true,
+            "checksums" => words.checksums = true,
             _ => return Err(Failure::Word(word.clone())),
         }
     }
     let (stats, device, core) = (env.stats()?, env.device("nic")?, env.core("core0")?);
-    let work = move || {
-        let function = Function::new(device)?;
-        if weir_igb::Net::<Function>::is_for(&function.info()) {
-            serve::<weir_igb::I82576>(function, &options, stats)
-        } else {
-            serve::<weir_e1000e::I82574>(function, &options, stats)
-        }
-    };
+    let work = move || serve_any(Function::new(device)?, words, stats);
     let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
         if let Err(failure) = work() {
             log!("{failure}");
@@ -81,27 +83,52 @@ fn main(mut env: Env) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the device and sends frames back until something fails.
-fn serve<C: Chip>(function: Function, options: &Options, stats: &'static Stats) -> Result<(), Failure> {
-    let (mut net, mut rx, mut tx) = Net::<Function, C>::open(function, &Window, &TscClock, options)?;
+/// Serves with the driver that the device has; one that has none is refused by the last.
+fn serve_any(function: Function, words: Words, stats: &'static Stats) -> Result<(), Failure> {
+    let Words { long, checksums } = words;
+    let info = function.info();
+    let intel =
+        weir_igb::Options { long_frames: long, rx_checksum: checksums, ..weir_igb::Options::default() };
+    if weir_igb::Net::<Function>::is_for(&info) {
+        return serve(weir_igb::Net::open(function, &Window, &TscClock, &intel)?, stats);
+    }
+    if weir_e1000e::Net::<Function>::is_for(&info) {
+        return serve(weir_e1000e::Net::open(function, &Window, &TscClock, &intel)?, stats);
+    }
+    let mut virtio = weir_virtio::net::Options::default();
+    virtio.features.set(Features::MRG_RXBUF, long);
+    virtio.features.set(Features::GUEST_CSUM, checksums);
+    serve(weir_virtio::net::Net::open(function, &Window, &TscClock, &virtio)?, stats)
+}
+
+/// Starts the device and sends frames back until something fails.
+fn serve<N: Nic>((mut net, mut rx, mut tx): Opened<N>, stats: &'static Stats) -> Result<(), Failure>
+where
+    N::Tx: OffloadingTxQueue,
+    Failure: From<N::Error>,
+{
     let mut pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
     net.start(&mut rx, &mut tx, &mut pool, &TscClock)?;
     wait_until(&TscClock, LINK_LIMIT_US, || matches!(net.read_link_up(), Ok(true)))?;
     log!("swapping addresses; the device can {:?}", net.offloads());
     stats.ready.store(1, Ordering::Release);
-    Swapper { rx, tx, pool, frame: Burst::new(), stats }.run()
+    Swapper::<N> { rx, tx, pool, frame: Burst::new(), stats }.run()
 }
 
-struct Swapper<C: Chip> {
-    rx: RxQueue<Function, C>,
-    tx: TxQueue<Function, C>,
+struct Swapper<N: Nic> {
+    rx: N::Rx,
+    tx: N::Tx,
     pool: Pool,
     /// The frame under way, whose end may come with the next burst.
     frame: Burst<PARTS>,
     stats: &'static Stats,
 }
 
-impl<C: Chip> Swapper<C> {
+impl<N: Nic> Swapper<N>
+where
+    N::Tx: OffloadingTxQueue,
+    Failure: From<N::Error>,
+{
     fn run(mut self) -> Result<(), Failure> {
         let mut received = Burst::<BURST>::new();
         loop {

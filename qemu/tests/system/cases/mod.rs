@@ -10,8 +10,8 @@ mod control;
 mod documents;
 mod echo;
 mod forward;
+mod frames;
 mod hotplug;
-mod intel;
 mod lifecycle;
 mod link;
 mod linux;
@@ -52,7 +52,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         sriov::CASES,
-        intel::CASES,
+        frames::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,

@@ -1,4 +1,4 @@
-//! What Intel's controllers do beyond ordinary frames: long ones, and checksums (`apps/swap`); the shortest and longest rings.
+//! Beyond ordinary frames: long ones, and Intel's checksums (`apps/swap`); the shortest and longest rings of Intel's controllers.
 
 use std::time::Duration;
 
@@ -6,21 +6,25 @@ use anyhow::Result;
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{FRAME_LONG_BYTES, FRAME_MIN_BYTES, Peer};
 
-use super::{Case, E1000E, IGB, echo};
+use super::{Case, E1000E, IGB, VIRTIO, echo};
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("intel::vtd_e1000e::long_frames", || long_frames(E1000E)),
-    ("intel::vtd_igb::long_frames", || long_frames(IGB)),
-    ("intel::amdvi_e1000e::long_frames", || long_frames("q35-amdvi-e1000e")),
-    ("intel::amdvi_igb::long_frames", || long_frames("q35-amdvi-igb")),
-    ("intel::vtd_e1000e::checksums", || checksums(E1000E)),
-    ("intel::vtd_igb::checksums", || checksums(IGB)),
-    ("intel::amdvi_e1000e::checksums", || checksums("q35-amdvi-e1000e")),
-    ("intel::amdvi_igb::checksums", || checksums("q35-amdvi-igb")),
-    ("intel::vtd_e1000e::short_ring", || echo::every_size_by_eight(E1000E)),
-    ("intel::vtd_igb::short_ring", || echo::every_size_by_eight(IGB)),
-    ("intel::vtd_e1000e::long_ring", || long_ring(E1000E)),
-    ("intel::vtd_igb::long_ring", || long_ring(IGB)),
+    ("frames::vtd_e1000e::long_frames", || long_frames(E1000E)),
+    ("frames::vtd_igb::long_frames", || long_frames(IGB)),
+    ("frames::amdvi_e1000e::long_frames", || long_frames("q35-amdvi-e1000e")),
+    ("frames::amdvi_igb::long_frames", || long_frames("q35-amdvi-igb")),
+    ("frames::vtd_virtio::long_frames", || long_frames(VIRTIO)),
+    ("frames::vtd_packed::long_frames", || long_frames("q35-vtd-packed")),
+    ("frames::amdvi_virtio::long_frames", || long_frames("q35-amdvi")),
+    ("frames::amdvi_packed::long_frames", || long_frames("q35-amdvi-packed")),
+    ("frames::vtd_e1000e::checksums", || checksums(E1000E)),
+    ("frames::vtd_igb::checksums", || checksums(IGB)),
+    ("frames::amdvi_e1000e::checksums", || checksums("q35-amdvi-e1000e")),
+    ("frames::amdvi_igb::checksums", || checksums("q35-amdvi-igb")),
+    ("frames::vtd_e1000e::short_ring", || echo::every_size_by_eight(E1000E)),
+    ("frames::vtd_igb::short_ring", || echo::every_size_by_eight(IGB)),
+    ("frames::vtd_e1000e::long_ring", || long_ring(E1000E)),
+    ("frames::vtd_igb::long_ring", || long_ring(IGB)),
 ];
 
 /// How long the application may take to start.
