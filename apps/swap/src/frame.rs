@@ -1,6 +1,6 @@
 //! What is done to a frame. **Invariant: every length in a frame is hostile until checked.**
 
-use weir_nic::{Checksum, TxOffload};
+use weir_nic::{Checksum, Segments, TxOffload};
 use weir_pool::{Buf, Burst};
 
 /// Bytes of a MAC address.
@@ -11,6 +11,12 @@ const ADDRESSES: core::ops::Range<usize> = 26..34;
 const PROTOCOL: usize = 23;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// Where their checksums are.
+const UDP_CHECKSUM: u16 = 6;
+const TCP_CHECKSUM: u16 = 16;
+/// Bytes of headers up to TCP's without options, and of data in each piece of a segment.
+const HEADERS_BYTES: u16 = START + 20;
+const DATA_BYTES: u16 = 1000;
 
 /// Exchanges the addresses of Ethernet.
 pub(crate) fn swap<const N: usize>(frame: &mut Burst<N>) {
@@ -22,15 +28,18 @@ pub(crate) fn swap<const N: usize>(frame: &mut Burst<N>) {
     }
 }
 
-/// Changes the last byte of a frame of UDP or TCP over IPv4, and says what its checksum needs. Leaves others as they are.
-pub(crate) fn change<const N: usize>(frame: &mut Burst<N>) -> TxOffload {
+/// Adds to the last byte of a frame of UDP or TCP over IPv4, and says what its checksum needs; and how it is cut, if that is
+/// wanted, and it is TCP with more data than a piece has. Leaves others as they are.
+pub(crate) fn change<const N: usize>(frame: &mut Burst<N>, added: u8, cuts: bool) -> TxOffload {
     let bytes: usize = frame.iter().map(|buf| usize::from(buf.len())).sum();
     let unfinished = frame.iter_mut().next().and_then(|first| prepare(first.frame_mut(), bytes));
     let Some(checksum) = unfinished else { return TxOffload::NONE };
     if let Some(last) = frame.iter_mut().last().map(Buf::frame_mut).and_then(<[u8]>::last_mut) {
-        *last = last.wrapping_add(1);
+        *last = last.wrapping_add(added);
     }
-    TxOffload { checksum: Some(checksum), segments: None }
+    let is_cut = cuts && checksum.offset == TCP_CHECKSUM && bytes > usize::from(HEADERS_BYTES + DATA_BYTES);
+    let segments = Segments { header_bytes: HEADERS_BYTES, data_bytes: DATA_BYTES, is_ipv6: false };
+    TxOffload { checksum: Some(checksum), segments: is_cut.then_some(segments) }
 }
 
 /// Puts the sum of the pseudo header where the checksum goes, of a frame of `bytes` that begins with `first`.
@@ -40,8 +49,8 @@ fn prepare(first: &mut [u8], bytes: usize) -> Option<Checksum> {
     }
     let protocol = *first.get(PROTOCOL)?;
     let offset = match protocol {
-        UDP => 6,
-        TCP => 16,
+        UDP => UDP_CHECKSUM,
+        TCP => TCP_CHECKSUM,
         _ => return None,
     };
     let len = u16::try_from(bytes.checked_sub(START.into())?).ok()?;

@@ -17,7 +17,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = cases::all()
         .into_iter()
-        .map(|(name, case)| Trial::test(name, move || case().map_err(|error| format!("{error:#}").into())))
+        .map(|(name, case)| {
+            Trial::test(name, move || case().map_err(|error| format!("{error:#}").into()))
+                .with_ignored_flag(!cases::is_possible(name))
+        })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -21,6 +21,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("frames::vtd_igb::checksums", || checksums(IGB)),
     ("frames::amdvi_e1000e::checksums", || checksums("q35-amdvi-e1000e")),
     ("frames::amdvi_igb::checksums", || checksums("q35-amdvi-igb")),
+    ("frames::vtd_igb::queues", || queues(IGB)),
+    ("frames::amdvi_igb::queues", || queues("q35-amdvi-igb")),
     ("frames::vtd_e1000e::short_ring", || echo::every_size_by_eight(E1000E)),
     ("frames::vtd_igb::short_ring", || echo::every_size_by_eight(IGB)),
     ("frames::vtd_e1000e::long_ring", || long_ring(E1000E)),
@@ -51,6 +53,13 @@ fn end(mut guest: Guest, outcome: Result<()>) -> Result<()> {
     let status = guest.status()?;
     guest.check(app.iommu_faults == 0 && status.faults == 0, &format!("faults: {app:?}"))?;
     guest.power_off()
+}
+
+/// Two pairs of queues: which gets a frame is the hash's answer.
+fn queues(machine: &'static str) -> Result<()> {
+    let (guest, mut peer) = boot("swap-pairs", machine)?;
+    let outcome = peer.spread(FRAMES, |number| 18 + number * STEP % 1400, 2);
+    end(guest, outcome)
 }
 
 fn long_ring(machine: &'static str) -> Result<()> {

@@ -24,6 +24,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod sriov;
+mod tap;
 mod topology;
 mod vfio;
 mod virtio;
@@ -37,6 +38,11 @@ pub(crate) type Case = fn() -> Result<()>;
 const VIRTIO: &str = "q35-vtd";
 const E1000E: &str = "q35-vtd-e1000e";
 const IGB: &str = "q35-vtd-igb";
+
+/// Whether this machine has what a case needs; it says what is missing.
+pub(crate) fn is_possible(name: &str) -> bool {
+    !name.starts_with("tap::") || tap::is_possible()
+}
 
 /// All cases, in the order they run.
 pub(crate) fn all() -> Vec<(&'static str, Case)> {
@@ -53,6 +59,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         hotplug::CASES,
         sriov::CASES,
         frames::CASES,
+        tap::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,
