@@ -2,6 +2,9 @@
 
 mod rig;
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use rig::{BURST, FastClock, Rig, data, one};
 use weir_block::{
     BadRequest, BlockDevice, BlockQueue, Completion, Deque, Failure, Operation, Options, Request,
@@ -356,4 +359,47 @@ fn what_cannot_be_driven_is_refused() {
     let edu = weir_sim::Edu::new(&window);
     let error = Nvme::open(SimDevice::new(edu), &window, &FastClock::default(), &small()).err();
     assert_eq!(error, Some(Error::OtherDevice { vendor: 0x1234, device: 0x11e8, class: 0 }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is asked for, and whenever completions are taken: each request ends once, and the disk is a plain array.
+    #[test]
+    fn any_schedule_is_that_of_an_array(
+        steps in proptest::collection::vec((0u8..3, 0u16..16), 0..if cfg!(miri) { 20 } else { 300 }),
+    ) {
+        let mut rig = Rig::started(Behaviour::default(), &small());
+        let mut array = vec![0; 16 * 512];
+        let mut under_way = BTreeMap::new();
+        for ((step, block), token) in steps.into_iter().zip(0..) {
+            let (place, bytes) = (usize::from(block) * 512.., data(token, 512));
+            let (place, number) = (&mut array[place][..512], token as u64);
+            let (request, expected) = match step {
+                0 => (Request::write(0, block.into(), rig.buffer(&bytes), number), bytes),
+                1 => (Request::read(0, block.into(), rig.buffer(&[0xee; 512]), number), place.to_vec()),
+                _ => {
+                    take(&mut rig, &mut under_way);
+                    continue;
+                }
+            };
+            if rig.submit(request).expect("honest") == 1 {
+                place.copy_from_slice(&expected);
+                under_way.insert(number, expected);
+            }
+        }
+        while !under_way.is_empty() {
+            take(&mut rig, &mut under_way);
+        }
+        prop_assert_eq!(rig.window.faults(), 0);
+    }
+}
+
+/// Takes what has ended: each is one of those under way, with the bytes that it should have.
+fn take(rig: &mut Rig, under_way: &mut BTreeMap<u64, Vec<u8>>) {
+    for completion in rig.complete().expect("honest") {
+        let bytes = completion.buffer.as_ref().map(|buf| buf.bytes().to_vec());
+        assert_eq!((completion.result, bytes), (Ok(()), under_way.remove(&completion.token)));
+        rig.put_back(completion);
+    }
 }
