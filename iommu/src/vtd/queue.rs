@@ -82,7 +82,7 @@ impl Queue {
         // Switched off first, as the unit would fetch what it failed at again. It may not answer; its devices are blocked already.
         let _ =
             hardware.command(Wait::QueueSwitched, |global| global.with_qie(false), |status| !status.qie());
-        hardware.registers.write32(FSTS, FaultStatus::CLEAR_QUEUE_ERRORS.into_bits());
+        clear_errors(hardware);
     }
 
     fn push<R: Registers, M: TableMemory, C>(&mut self, hardware: &Hardware<R, M, C>, descriptor: [u64; 2]) {
@@ -105,6 +105,10 @@ fn stop_firmware_queue<R: Registers, M: TableMemory, C: Clock>(
         hardware.wait_until(Wait::FirmwareQueueDrained, INVALIDATION_LIMIT_US, is_drained)?;
         hardware.command(Wait::QueueSwitched, |global| global.with_qie(false), |status| !status.qie())?;
     }
-    hardware.registers.write32(FSTS, FaultStatus::CLEAR_QUEUE_ERRORS.into_bits());
+    clear_errors(hardware);
     Ok(())
+}
+
+fn clear_errors<R: Registers, M: TableMemory, C: Clock>(hardware: &mut Hardware<R, M, C>) {
+    hardware.registers.write32(FSTS, FaultStatus::CLEAR_QUEUE_ERRORS.into_bits());
 }

@@ -215,13 +215,15 @@ impl Vm {
         self.observer.as_mut().context("nobody counts from outside")?.ask()
     }
 
-    /// Where a machine that fell silent stands: each CPU's program counter, and how long QEMU has computed. For people, as
+    /// Where a machine that fell silent stands: each CPU's program counter, stack and their segments, and how long QEMU has computed. For people, as
     /// well as QEMU still answers.
     pub fn whereabouts(&mut self) -> String {
         let question = json!({ "command-line": "info registers -a" });
         let said = self.qmp.execute("human-monitor-command", &question);
         let registers = said.as_ref().ok().and_then(Value::as_str).unwrap_or("QEMU does not answer");
-        let is_telling = |line: &&str| ["CPU#", "RIP=", "EIP="].iter().any(|word| line.starts_with(word));
+        let is_telling = |line: &&str| {
+            ["CPU#", "RIP=", "EIP=", "RSI=", "ESI=", "CS =", "SS ="].iter().any(|word| line.starts_with(word))
+        };
         let places: Vec<&str> = registers.lines().filter(is_telling).map(str::trim).collect();
         let ticks = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         let used: u64 = ticks

@@ -27,7 +27,7 @@ const EARLY_AT: u64 = 64 << 20;
 const BYTES: u32 = 64;
 const TAG: u64 = 0x5123_4567_89ab_0000;
 const LOOK: Duration = Duration::from_millis(1);
-/// Time between two attempts while firmware and kernel start. QEMU carries them out in the thread that the CPUs' accesses
+/// Time between two attempts while the kernel starts. QEMU carries them out in the thread that the CPUs' accesses
 /// to devices wait for, too: attempts without a pause slow a start down.
 const BREATH: Duration = Duration::from_micros(300);
 
@@ -53,6 +53,8 @@ fn attack(rig: &mut Rig) -> Result<()> {
 /// From the moment that the kernel says so, a device that never stops writing writes nothing, although nobody was
 /// granted it yet; and no endpoint may master the bus.
 fn nothing_lands_before_a_grant(rig: &mut Rig) -> Result<()> {
+    // Not before: what it does to firmware is not what is asked here.
+    rig.guest.console_line("MiB of memory", 3 * LIMIT)?;
     let flood = Flood::begin(&rig.outside, EARLY_AT, BREATH);
     rig.guest.console_line("kernel: IOMMU: ", 3 * LIMIT)?;
     let (before, _) = flood.counts();
