@@ -16,7 +16,8 @@ pub(crate) fn handle_fault_interrupt() {
     const RECORDS: usize = 256;
     let Some(units) = UNITS.get() else { return };
     for (index, unit) in units.units.iter().enumerate() {
-        // Ends: what is delivered counts against the budget of the device, and one without is muted or switched off.
+        // Ends: what is delivered counts against the device's budget, and above it the device is muted, or loses bus mastering
+        // where its unit cannot be told.
         loop {
             let mut records: FixedVec<Fault, RECORDS> = FixedVec::new();
             let drained = unit.lock().drain_faults(|fault| {

@@ -14,6 +14,7 @@ use super::{Condition, Device, DeviceRef};
 use crate::arch::time;
 use crate::iommu;
 use crate::object::event::Event;
+use crate::pci::pci;
 use crate::sched;
 
 const _: () = assert!(WINDOW_NS == STORM_WINDOW_NS);
@@ -84,7 +85,12 @@ impl Device {
     fn mute(&self, until_ns: u64, is_first: bool) {
         let Ok(cover) = &self.cover else { return };
         if let Err(error) = iommu::mute_faults(cover, true) {
-            log::error!("{}: its faults go on: {error}", self.function().address);
+            // A unit that broke down cannot be told; it goes on recording. One that is gone masters nothing, either.
+            let _ = self.function().set_bus_master(&pci().ecam, false);
+            let address = self.function().address;
+            log::error!(
+                "{address}: the unit cannot be kept from recording its faults ({error}): bus mastering is off"
+            );
         }
         {
             let mut oversight = self.oversight.lock();

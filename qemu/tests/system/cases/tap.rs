@@ -1,4 +1,4 @@
-//! What virtio devices do only where QEMU's back end can: checksums and segmentation, behind a tap of Linux.
+//! What virtio devices do only where QEMU's back end can: checksums, segmentation and several queues, behind a tap of Linux.
 //!
 //! Each case runs again inside a network namespace, which a bridge of two taps is in. The guest is behind one of them, which takes
 //! frames as its driver hands them over: sums unfinished, segments uncut. The other takes finished frames only, so Linux
