@@ -317,7 +317,9 @@ impl Session {
 
     /// Looks at the rings, where it was told to or need not be told.
     fn work(&mut self) {
-        let kicked = [0, 1].map(|index| self.take_kicks(index));
+        // The front end starts the receive queue first: who sees the other's kick sees its kick, too.
+        let transmit_is_kicked = self.take_kicks(1);
+        self.take_kicks(0);
         let Some((base, memory)) = &self.memory else { return };
         let [receive, transmit] = &mut self.queues;
         if self.behaviour.lie.is_some_and(|(_, lie)| lie == Lie::UsedIndex) && transmit.is_running() {
@@ -327,7 +329,7 @@ impl Session {
         let polls = !self.behaviour.works_on_kick;
         receive.ask_for_kicks(*base, memory, self.features, !polls);
         let mut waiting: Vec<Vec<u8>> = self.shared.deliver.lock().expect("whole").drain(..).collect();
-        if polls || kicked[1] {
+        if polls || transmit_is_kicked {
             // Who wants a kick for the next buffer looks once more after having said so.
             loop {
                 transmit.ask_for_kicks(*base, memory, self.features, !polls);

@@ -188,8 +188,11 @@ fn begin_again(guest: &mut Guest, image: &Path) -> Result<()> {
         guest.check(std::time::Instant::now() < deadline, "it does not write again")?;
         guest.status()?;
     }
+    // A block read while it is written may be half of each.
+    guest.type_line("kill nvmeperf")?;
+    let status = guest
+        .status_until("ended", |status| status.app("nvmeperf").is_some_and(|app| app.state == "killed"))?;
     latest_pass(guest, image, 0)?;
-    let status = guest.status()?;
     guest.check(status.faults == 0, &format!("the device was caught outside: {status:?}"))?;
     guest.type_line("poweroff")
 }
