@@ -15,6 +15,23 @@ pub(super) struct File {
     pub(super) iommu: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) app: Vec<App>,
+    #[serde(default)]
+    pub(super) channel: Vec<Channel>,
+}
+
+/// `[[channel]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Channel {
+    pub(super) name: Spanned<String>,
+    /// Nearer to the home of the pool.
+    pub(super) from: Spanned<String>,
+    pub(super) to: Spanned<String>,
+    pub(super) entries: Option<Spanned<u32>>,
+    /// A pool of its own, at home at `from`.
+    pub(super) buffers: Option<Spanned<u32>>,
+    /// The pool of this earlier channel instead.
+    pub(super) pool: Option<Spanned<String>>,
 }
 
 /// `[[app]]`.
