@@ -25,7 +25,7 @@ use weir_nic::{Nic, Queues};
 use weir_rt::bell::Doorbell;
 use weir_rt::channel::{Reach, Share};
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Core, Env, GrantError, log, process, thread};
+use weir_rt::{Core, Env, GrantError, clock, log, process, thread};
 
 use crate::receive::Receive;
 use crate::transmit::Transmit;
@@ -36,6 +36,9 @@ weir_rt::entry!(main);
 
 /// Deep enough for the vector instructions of a debug build, too.
 const STACK_BYTES: u64 = 256 << 10;
+
+/// Time between two looks whether the others have let go.
+const JOINING_NS: u64 = 1_000_000;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +136,11 @@ where
     let interrupt = words.role == Role::Receive && !place.is_alone;
     let queues = Queues { interrupt, entries: None };
     let (mut net, mut rx, mut tx) = N::open(function, &Window, &TscClock, queues)?;
-    // Who only transmits has no buffer of its own, so its device receives nothing.
+    // The others may still use what an earlier life had lent. Who only transmits has no buffer of its own, so its device
+    // receives nothing.
+    while words.role == Role::Receive && !place.share.look() {
+        clock::sleep(JOINING_NS);
+    }
     net.start(&mut rx, &mut tx, &mut place.share.pool, &TscClock)?;
     let port = Port { net, rx, tx };
     match words.role {
