@@ -7,7 +7,6 @@ use weir_net::{Answer, EchoResponder};
 use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::Burst;
 use weir_rt::clock::now_ns;
-use weir_rt::hal::Function;
 use weir_rt::poll::{Poller, Step};
 use weir_rt::{log, thread};
 
@@ -49,7 +48,7 @@ pub(crate) struct Work {
     pub(crate) dropped: u64,
 }
 
-impl<N: Nic<Device = Function>> DataPath<N>
+impl<N: Nic> DataPath<N>
 where
     Failure: From<N::Error>,
 {

@@ -1,4 +1,4 @@
-//! Owns a network device, whichever it is given, and answers ARP, ping and UDP echo (port 7).
+//! Owns a network device, whichever it is given, or a port of a switch, and answers ARP, ping and UDP echo (port 7).
 //!
 //! **Invariant: no packet enters the kernel.** On a granted core the data path polls and the kernel is not
 //! entered at all; on a shared one it sleeps when idle, one entry per sleep.
@@ -24,6 +24,8 @@ use weir_hal::{Device, DmaWindow};
 use weir_net::{EchoResponder, MacAddress};
 use weir_nic::{Nic, Queues};
 use weir_pool::{BUF_BYTES, Pool};
+use weir_rt::channel::nic::ChannelNic;
+use weir_rt::channel::{self, Channels};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Core, Env, Event, GrantError, kernel_page, log, process, thread};
 
@@ -53,6 +55,8 @@ enum Failure {
     Gigabit(#[from] weir_e1000e::Error),
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
+    #[error("{0}")]
+    Channel(#[from] channel::nic::Error),
     #[error("nic: it has no MAC address")]
     NoMac,
 }
@@ -75,12 +79,34 @@ struct Port<N: Nic> {
 fn main(mut env: Env) -> Result<(), Failure> {
     let words = Words::parse(env.args())?;
     let stats = env.stats()?;
-    let device = match env.device("nic") {
+    let device = env.device("nic");
+    let core = if words.sleep { None } else { env.core("core0").ok() };
+    let port = match &device {
+        Ok(_) => None,
+        // A port of a switch, where a channel is granted instead of a device.
+        Err(_) => env.channels().ok().map(|mut channels| first_port(&mut channels)).transpose()?,
+    };
+    if let Some(port) = port {
+        return run(core, move |is_alone| serve::<ChannelNic>(port, &words, stats, is_alone));
+    }
+    let device = match device {
         Err(_) if words.wait => None,
         device => Some(device?),
     };
-    let core = if words.sleep { None } else { env.core("core0").ok() };
-    let work = move |is_alone| serve_in_turn(device, &words, stats, is_alone);
+    run(core, move |is_alone| serve_in_turn(device, &words, stats, is_alone))
+}
+
+/// The end of the first channel, as a network device.
+fn first_port(channels: &mut Channels) -> Result<channel::nic::Port, GrantError> {
+    let name = channels.pools().first().cloned().unwrap_or_default();
+    channels.port(&name)
+}
+
+/// Runs `work` on a core of its own, if there is one.
+fn run(
+    core: Option<Core>,
+    work: impl FnOnce(bool) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
     match core {
         Some(core) => serve_on(&core, work),
         None => work(false),
@@ -160,8 +186,8 @@ fn serve_any(
 }
 
 /// Opens the device and answers packets until something fails. `is_alone`: nothing else runs on this core.
-fn serve<N: Nic<Device = Function>>(
-    function: Function,
+fn serve<N: Nic>(
+    device: N::Device,
     words: &Words,
     stats: &'static Stats,
     is_alone: bool,
@@ -170,8 +196,9 @@ where
     Failure: From<N::Error>,
 {
     let queues = Queues { interrupt: !is_alone, entries: words.entries };
-    let mut port = Port::<N>::open(function, queues)?;
-    let mac = MacAddress(port.net.read_mac()?.ok_or(Failure::NoMac)?);
+    let mut port = Port::<N>::open(device, queues)?;
+    let own = port.net.read_mac()?.ok_or(Failure::NoMac)?;
+    let mac = MacAddress(words.mac.unwrap_or(own));
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
         port.start()?;
@@ -187,14 +214,17 @@ where
     DataPath::new(port, responder, watch, words.crash_after).run(is_alone)
 }
 
-impl<N: Nic<Device = Function>> Port<N>
+impl<N: Nic> Port<N>
 where
     Failure: From<N::Error>,
 {
-    fn open(function: Function, queues: Queues) -> Result<Port<N>, Failure> {
-        let (net, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
+    fn open(device: N::Device, queues: Queues) -> Result<Port<N>, Failure> {
+        let (mut net, rx, tx) = N::open(device, &Window, &TscClock, queues)?;
         let for_rings = 2 * usize::from(queues.entries.unwrap_or_default()) * usize::from(BUF_BYTES);
-        let pool = Pool::new(Window.allocate(POOL_BYTES.max(for_rings))?)?;
+        let pool = match net.take_pool() {
+            Some(pool) => pool,
+            None => Pool::new(Window.allocate(POOL_BYTES.max(for_rings))?)?,
+        };
         Ok(Port { net, rx, tx, pool })
     }
 

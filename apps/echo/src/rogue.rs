@@ -12,7 +12,6 @@ use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
 use weir_nic::{Nic, RxQueue, TxQueue};
-use weir_rt::hal::Function;
 use weir_rt::memory::Mapping;
 use weir_rt::{Access, Memory, clock, kernel_page, log};
 
@@ -53,7 +52,7 @@ fn has_pattern(mapping: &Mapping) -> bool {
 
 /// Starts the device with wrong descriptors: it sends what it can read, and writes the first frames that arrive over
 /// the same places.
-pub(crate) fn attack<N: Nic<Device = Function>>(port: &mut Port<N>) -> Result<Canary, Failure>
+pub(crate) fn attack<N: Nic>(port: &mut Port<N>) -> Result<Canary, Failure>
 where
     Failure: From<N::Error>,
 {
@@ -82,7 +81,7 @@ where
 }
 
 /// Tells the device to read memory that it may not reach `count` times, as fast as it can.
-pub(crate) fn storm<N: Nic<Device = Function>>(port: &mut Port<N>, count: u64) -> Result<(), Failure>
+pub(crate) fn storm<N: Nic>(port: &mut Port<N>, count: u64) -> Result<(), Failure>
 where
     Failure: From<N::Error>,
 {
@@ -114,7 +113,7 @@ fn one_fault<E>(order: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
 
 /// Maps `memory` in the window until the device has written a frame to it, and fills it anew. Gives the address
 /// where it was.
-fn let_device_write<N: Nic<Device = Function>>(port: &mut Port<N>, memory: &Memory) -> Result<Iova, Failure>
+fn let_device_write<N: Nic>(port: &mut Port<N>, memory: &Memory) -> Result<Iova, Failure>
 where
     Failure: From<N::Error>,
 {

@@ -21,6 +21,8 @@ pub(crate) struct Words {
     pub(crate) wait: bool,
     /// Give the device that many addresses it must not reach, as fast as it takes them.
     pub(crate) storm: Option<u64>,
+    /// Answer in this name instead of the device's own.
+    pub(crate) mac: Option<[u8; 6]>,
 }
 
 /// A word that means nothing.
@@ -30,7 +32,9 @@ pub(crate) enum BadWord {
         "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, not `{0}`"
     )]
     Address(String),
-    #[error("unknown word `{0}`; there are: crash-after=N, bad-descriptor, entries=N, storm=N, sleep, wait")]
+    #[error(
+        "unknown word `{0}`; there are: crash-after=N, bad-descriptor, entries=N, storm=N, mac=ADDRESS, sleep, wait"
+    )]
     Unknown(String),
 }
 
@@ -47,6 +51,7 @@ impl Words {
             sleep: false,
             wait: false,
             storm: None,
+            mac: None,
         };
         for word in words {
             parsed.take(word).ok_or_else(|| BadWord::Unknown(word.clone()))?;
@@ -62,8 +67,19 @@ impl Words {
             Some(("crash-after", number)) => self.crash_after = Some(number.parse().ok()?),
             Some(("entries", number)) => self.entries = Some(number.parse().ok()?),
             Some(("storm", number)) => self.storm = Some(number.parse().ok()?),
+            Some(("mac", address)) => self.mac = Some(mac(address)?),
             _ => return None,
         }
         Some(())
     }
+}
+
+/// `02:00:00:00:00:01`.
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let mut parts = text.split(':').map(|part| u8::from_str_radix(part, 16).ok());
+    let mut bytes = [0; 6];
+    for byte in &mut bytes {
+        *byte = parts.next()??;
+    }
+    parts.next().is_none().then_some(bytes)
 }

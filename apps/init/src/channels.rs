@@ -118,6 +118,7 @@ impl Channels {
             // The host's check: who has an end uses the pool.
             user: user.map(number).ok_or(Error::BadArgument)?,
             users: number(pool.manifest.users.len()),
+            mac: channel.manifest.mac,
         })
     }
 

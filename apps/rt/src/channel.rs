@@ -11,6 +11,8 @@
 //! }
 //! ```
 
+pub mod nic;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -77,6 +79,8 @@ pub struct Link {
     pub name: String,
     /// The end.
     pub end: End<Mapped, Rope>,
+    /// The MAC address of the application at the far end, where the near one is a switch.
+    pub mac: Option<[u8; 6]>,
     number: usize,
     /// Violations of the neighbours so far.
     violations: u64,
@@ -166,6 +170,11 @@ pub struct Share {
     pub pool: Pool,
     /// The channels, in the manifest's order.
     pub ends: Vec<Link>,
+    member: Member,
+}
+
+/// This application's place among the users of a pool.
+struct Member {
     group: Group,
     news: &'static News,
     number: usize,
@@ -227,8 +236,8 @@ impl Share {
         let ends = ends.collect::<Result<Vec<_>, Error>>()?;
         let group = Group::new(words, user, count);
         let number = first.pool_number as usize;
-        let mut share = Share { pool, ends, group, news, number, is_home: user == 0 };
-        share.let_go();
+        let mut share = Share { pool, ends, member: Member { group, news, number, is_home: user == 0 } };
+        share.member.let_go(&share.ends, &mut share.pool);
         Ok(share)
     }
 
@@ -236,15 +245,14 @@ impl Share {
     /// what devices have, and look again.
     #[inline]
     pub fn look(&mut self) -> bool {
-        let generation = self.news.pools[self.number].generation.load(Ordering::Acquire);
-        (generation == self.group.joined() && generation != 0) || self.step(generation)
+        self.member.look(&mut self.ends, &mut self.pool)
     }
 
     /// The generation that this application joined last; 0: none yet.
     #[must_use]
     #[inline]
     pub fn generation(&self) -> u64 {
-        self.group.joined()
+        self.member.group.joined()
     }
 
     /// Sleeps until a neighbour or a device rings, or `deadline_ns`; `wait` is what sleeps then. Does not, where there is
@@ -260,25 +268,45 @@ impl Share {
         self.ends.iter_mut().for_each(|link| link.end.stay_awake());
         result
     }
+}
+
+impl Member {
+    fn generation(&self) -> u64 {
+        self.news.pools[self.number].generation.load(Ordering::Acquire)
+    }
+
+    /// Whether the present generation is joined.
+    #[inline]
+    fn is_current(&self) -> bool {
+        let generation = self.generation();
+        generation == self.group.joined() && generation != 0
+    }
+
+    /// As [`Share::look`].
+    #[inline]
+    fn look(&mut self, ends: &mut [Link], pool: &mut Pool) -> bool {
+        self.is_current() || self.step(ends, pool)
+    }
 
     #[cold]
-    fn step(&mut self, generation: u64) -> bool {
+    fn step(&mut self, ends: &mut [Link], pool: &mut Pool) -> bool {
+        let generation = self.generation();
         let there = self.news.pools[self.number].there.load(Ordering::Relaxed);
         match self.group.standing(GroupNews { generation, there }) {
             Standing::Joined => true,
             Standing::Waiting => false,
             Standing::Leaving => {
-                if self.let_go() {
-                    self.ends.iter_mut().for_each(|link| link.end.reset(generation));
+                if self.let_go(ends, pool) {
+                    ends.iter_mut().for_each(|link| link.end.reset(generation));
                     self.group.announce(generation);
                 }
                 false
             }
             Standing::Joining => {
                 if self.is_home {
-                    self.pool.reclaim();
+                    pool.reclaim();
                 }
-                for Link { end, number, .. } in &mut self.ends {
+                for Link { end, number, .. } in ends {
                     end.bell_mut().tie(self.news.bells[*number].load(Ordering::Relaxed));
                 }
                 true
@@ -287,17 +315,12 @@ impl Share {
     }
 
     /// Lets go of every buffer, which at home is none; whether that is all.
-    fn let_go(&mut self) -> bool {
+    fn let_go(&self, ends: &[Link], pool: &mut Pool) -> bool {
         if !self.is_home {
-            self.pool.surrender(self.towards_home());
+            // The first channel on a pool is the one by which the application came to it: it leads home.
+            pool.surrender(ends.first().map_or(Neighbour::MIN, |link| link.end.neighbour()));
         }
-        self.is_home || self.pool.lent() == self.pool.buffers()
-    }
-
-    /// The neighbour through which buffers come and go back, where the pool's home is elsewhere.
-    fn towards_home(&self) -> Neighbour {
-        // The first channel on a pool is the one by which the application came to it.
-        self.ends.first().map_or(Neighbour::MIN, |link| link.end.neighbour())
+        self.is_home || pool.lent() == pool.buffers()
     }
 }
 
@@ -311,8 +334,8 @@ fn link(number: usize, end: ChannelEnd, neighbour: u8) -> Result<Link, Error> {
     let (to_far, to_near) = (ring()?, ring()?);
     let (out, back) = if end.is_near { (to_far, to_near) } else { (to_near, to_far) };
     let neighbour = Neighbour::new(neighbour).ok_or(Error::BadArgument)?;
-    let (name, end) = (end.name, End::new(out, back, neighbour, Rope::default()));
-    Ok(Link { name, end, number, violations: 0 })
+    let ChannelEnd { name, mac, .. } = end;
+    Ok(Link { name, mac, end: End::new(out, back, neighbour, Rope::default()), number, violations: 0 })
 }
 
 /// A mapping as memory to be given out.

@@ -15,7 +15,7 @@ pub use offload::{Checksum, Offloads, Segments, TxOffload};
 
 use core::fmt::Display;
 
-use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, Iova};
+use weir_hal::{Clock, DeviceInfo, DmaWindow, Iova};
 use weir_pool::{Buf, Burst, Pool};
 
 /// Why a driver failed.
@@ -39,8 +39,8 @@ pub struct Queues {
 
 /// A network device: what is not on the data path.
 pub trait Nic: Sized {
-    /// The function that it is.
-    type Device: Device;
+    /// What it is made of: a PCI function, or what its host has instead.
+    type Device;
     /// Its receive queue.
     type Rx: RxQueue<Error = Self::Error>;
     /// Its transmit queue.
@@ -61,6 +61,11 @@ pub trait Nic: Sized {
         clock: &impl Clock,
         queues: Queues,
     ) -> Result<Opened<Self>, Self::Error>;
+
+    /// The pool that it brings along, where its frames can lie nowhere else. Gives it once, to who owns the queues.
+    fn take_pool(&mut self) -> Option<Pool> {
+        None
+    }
 
     /// Starts the device, or starts it again after a violation: resets it, takes back what the queues had, offers
     /// buffers of `pool` for receiving. `pool` is the one that the queues were used with before.

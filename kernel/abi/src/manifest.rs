@@ -43,6 +43,8 @@ pub struct Channel {
     pub entries: u32,
     /// Its pool, as a position in [`Manifest::pools`].
     pub pool: u32,
+    /// The MAC address of the application at the second end, where the first is a switch.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// End of the system's work.

@@ -55,6 +55,8 @@ pub struct ChannelEnd {
     pub user: u32,
     /// How many users it has.
     pub users: u32,
+    /// The MAC address of the application at the far end, where the near one is a switch.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// One grant, by name.

@@ -29,7 +29,8 @@ pub(super) fn channels(written: &[file::Channel], apps: &[App]) -> Result<(Vec<P
         let entries = entries(channel, pools[pool].buffers)?;
         #[expect(clippy::cast_possible_truncation, reason = "no longer than the manifest has lines")]
         let pool = pool as u32;
-        channels.push(Channel { name: short_name(&channel.name)?, ends, entries, pool });
+        let mac = mac(channel, &channels)?;
+        channels.push(Channel { name: short_name(&channel.name)?, ends, entries, pool, mac });
         for (end, named) in ends.iter().zip([&channel.from, &channel.to]) {
             if channels.iter().filter(|channel| channel.ends.contains(end)).count() > MAX_ENDS {
                 return Err((named.span(), format!("{} has more than {MAX_ENDS} channels", named.get_ref())));
@@ -91,4 +92,27 @@ fn entries(channel: &file::Channel, buffers: u32) -> Result<u32, Wrong> {
         return Ok(number);
     }
     Err((entries.span(), format!("a ring has a power of two of entries, at most {}", BUFFERS.end())))
+}
+
+/// The address of a port, which is one station's and nobody else's.
+fn mac(channel: &file::Channel, earlier: &[Channel]) -> Result<Option<[u8; 6]>, Wrong> {
+    let Some(written) = &channel.mac else { return Ok(None) };
+    let Some(mac) = mac_address(written.get_ref()) else {
+        let text = "an address of one station looks like \"02:00:00:00:00:01\"".to_owned();
+        return Err((written.span(), text));
+    };
+    if earlier.iter().any(|other| other.mac == Some(mac)) {
+        return Err((written.span(), "a second channel with this address".to_owned()));
+    }
+    Ok(Some(mac))
+}
+
+fn mac_address(text: &str) -> Option<[u8; 6]> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    (parts.next().is_none() && bytes[0] & 1 == 0).then_some(bytes)
 }

@@ -32,6 +32,8 @@ pub(super) struct Channel {
     pub(super) buffers: Option<Spanned<u32>>,
     /// The pool of this earlier channel instead.
     pub(super) pool: Option<Spanned<String>>,
+    /// The address of the application at `to`, where the channel is a port of a switch.
+    pub(super) mac: Option<Spanned<String>>,
 }
 
 /// `[[app]]`.

@@ -238,6 +238,15 @@ fn channels_are_checked() {
         (format!("{first}entries = 0\n"), "14: a ring has a power of two of entries"),
         (format!("{first}size = 3\n"), "14: unknown field `size`"),
         (format!("{first}{first}"), "15: a second channel named x"),
+        (format!("{first}mac = \"02:00:00:00:01\"\n"), "14: an address of one station looks like"),
+        (format!("{first}mac = \"03:00:00:00:00:01\"\n"), "14: an address of one station looks like"),
+        (
+            format!("{first}mac = \"02:00:00:00:00:01\"\n") + &second("").replace(first, "").replace(
+                "name = \"y\"\n",
+                "name = \"y\"\nfrom = \"a\"\nto = \"c\"\nmac = \"02:00:00:00:00:01\"\n",
+            ),
+            "19: a second channel with this address",
+        ),
         (second("from = \"b\"\nto = \"c\"\npool = \"z\"\n"), "18: no channel z stands above"),
         (second("from = \"b\"\nto = \"c\"\npool = \"x\"\nbuffers = 8\n"), "19: a channel has either buffers"),
         (second("from = \"c\"\nto = \"b\"\npool = \"x\"\n"), "16: c does not use that pool"),
@@ -259,7 +268,7 @@ fn channels_share_a_pool_where_they_say_so() {
     let manifest = check(&text, 2).unwrap().manifest;
     let pool = |buffers, users: &[u32]| Pool { buffers, users: users.to_vec() };
     assert_eq!(manifest.pools, [pool(100, &[1, 0, 2]), pool(1024, &[0, 2])]);
-    let channel = |name: &str, ends, entries, pool| Channel { name: name.into(), ends, entries, pool };
+    let channel = |name: &str, ends, entries, pool| Channel { name: name.into(), ends, entries, pool, mac: None };
     let expected = [channel("x", [1, 0], 128, 0), channel("y", [0, 2], 8, 0), channel("z", [0, 2], 1024, 1)];
     assert_eq!(manifest.channels, expected);
 }

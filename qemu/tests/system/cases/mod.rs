@@ -25,6 +25,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod sriov;
+mod switch;
 mod tap;
 mod topology;
 mod vfio;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         restart::CASES,
         hotplug::CASES,
         sriov::CASES,
+        switch::CASES,
         frames::CASES,
         tap::CASES,
         link::CASES,
