@@ -26,6 +26,7 @@ mod failure;
 mod rounds;
 pub mod words;
 
+pub use counts::off_path;
 pub use failure::Failure;
 pub use weir_executor::Spawner;
 pub use weir_sockets as sockets;
@@ -134,10 +135,12 @@ async fn tell_address(net: Net, mac: EthernetAddress) {
     let address = loop {
         match net.within(net.now_ns() + PATIENCE_NS, net.addressed()).await {
             Some(address) => break address,
-            None => log!(
-                "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
-            ),
+            None => off_path(|| {
+                log!(
+                    "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
+                );
+            }),
         }
     };
-    log!("serving at {address}, {mac}");
+    off_path(|| log!("serving at {address}, {mac}"));
 }

@@ -11,7 +11,7 @@ use weir_rt::poll::{Poller, Step};
 use weir_sockets::Net;
 
 use crate::Failure;
-use crate::counts::Counts;
+use crate::counts::{Counts, off_path};
 
 /// Frames taken at once.
 const BURST: usize = 32;
@@ -136,10 +136,10 @@ where
         if is_up != self.is_link_up {
             self.is_link_up = is_up;
             let what = if is_up { "up" } else { "down: nothing is received or sent until it is up" };
-            self.counts.off_path(|| log!("nic: the link is {what}"));
+            off_path(|| log!("nic: the link is {what}"));
         }
         if self.nic.has_stopped() {
-            self.counts.off_path(|| log!("nic: it stopped; starting it again"));
+            off_path(|| log!("nic: it stopped; starting it again"));
             self.counts.count_device_error();
             self.start()?;
         }
@@ -152,7 +152,7 @@ where
         if !error.is_violation() {
             return Err(error.into());
         }
-        self.counts.off_path(|| log!("nic: {error}; starting it again"));
+        off_path(|| log!("nic: {error}; starting it again"));
         self.counts.count_device_error();
         self.start()
     }
