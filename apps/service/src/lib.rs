@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! Reading order: [`words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
+//! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
 //! `counts` (what the supervisor sees).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,13 +24,12 @@ extern crate alloc;
 mod counts;
 mod failure;
 mod rounds;
-pub mod words;
 
 pub use counts::off_path;
 pub use failure::Failure;
 pub use weir_executor::Spawner;
 pub use weir_sockets as sockets;
-pub use words::{BadWord, Network};
+pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
@@ -38,7 +37,7 @@ use weir_nic::{Nic, Queues};
 use weir_pool::Pool;
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, log, process, random, thread};
-use weir_sockets::{Config, EthernetAddress, Net};
+use weir_sockets::{EthernetAddress, Net};
 
 use crate::rounds::Rounds;
 
@@ -110,15 +109,7 @@ where
         N::open(function, &Window, &TscClock, Queues { interrupt: !is_alone, entries: None })?;
     let mac = EthernetAddress(nic.read_mac()?.ok_or(Failure::NoMac)?);
     let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    let config = Config {
-        address: network.address,
-        gateway: network.gateway,
-        mtu: network.mtu,
-        vlan: network.vlan,
-        connections: network.connections,
-        half_open: network.connections.div_ceil(4),
-        ..Config::new(mac, random::seed())
-    };
+    let config = network.config(mac, random::seed());
     let net = Net::new(&config, pool, weir_rt::clock::now_ns());
     let mut rounds = Rounds::new(nic, rx, tx, net.clone(), stats, is_alone);
     rounds.start()?;

@@ -10,7 +10,7 @@
 //! Not here: a device, a clock, a loop (`apps/service`). Does not send out of order acknowledgements (SACK), which smoltcp
 //! does not, nor answer datagrams that came in fragments.
 //!
-//! Reading order: [`config`] · `flow` (whom a frame concerns) · `stack` (what happens to it) · `connections`,
+//! Reading order: [`words`], [`config`] · `flow` (whom a frame concerns) · `stack` (what happens to it) · `connections`,
 //! `deadlines` · `datagram` · `wire` · [`net`], [`tcp`] (what applications use).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ pub mod net;
 mod stack;
 pub mod tcp;
 mod wire;
+pub mod words;
 
 pub use config::Config;
 pub use connections::Buffers;
@@ -38,6 +39,7 @@ pub use net::Net;
 pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
 pub use tcp::{Listener, TcpStream};
 pub use wire::OUT_FRAMES;
+pub use words::{BadWord, Network};
 
 /// Sees every frame.
 type Tap = alloc::boxed::Box<dyn FnMut(&[u8])>;

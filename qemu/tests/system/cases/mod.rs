@@ -25,6 +25,7 @@ mod runner;
 mod selftest;
 mod sriov;
 mod tap;
+mod tcp;
 mod topology;
 mod vfio;
 mod virtio;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         sriov::CASES,
         frames::CASES,
         tap::CASES,
+        tcp::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,

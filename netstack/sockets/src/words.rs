@@ -1,9 +1,11 @@
-//! What the manifest's `args` say of the network.
+//! What an application's words (`args` in its manifest) say of the network.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use weir_sockets::{IpCidr, Ipv4Address};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+
+use crate::Config;
 
 /// Words of the network; the defaults are DHCP, 1,500 bytes, no virtual LAN, 1,000 connections.
 #[derive(Clone, Debug)]
@@ -52,6 +54,20 @@ impl Network {
         Ok((network, rest))
     }
 
+    /// Settings of a stack for the device at `mac`; `seed` is what nobody else knows.
+    #[must_use]
+    pub fn config(&self, mac: EthernetAddress, seed: u64) -> Config {
+        Config {
+            address: self.address,
+            gateway: self.gateway,
+            mtu: self.mtu,
+            vlan: self.vlan,
+            connections: self.connections,
+            half_open: self.connections.div_ceil(4),
+            ..Config::new(mac, seed)
+        }
+    }
+
     /// Whether a word is the network's; `None` where it is, and is wrong.
     fn take(&mut self, word: &str) -> Option<bool> {
         match word.split_once('=') {
@@ -74,7 +90,7 @@ fn within(value: &str, range: core::ops::RangeInclusive<usize>) -> Option<usize>
     value.parse().ok().filter(|number| range.contains(number))
 }
 
-fn is_usable(cidr: weir_sockets::Ipv4Cidr) -> bool {
+fn is_usable(cidr: Ipv4Cidr) -> bool {
     let address = cidr.address();
     !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast() && !address.is_loopback()
 }
