@@ -179,7 +179,7 @@ fn serve<N: Nic<Device = Function>>(
 where
     Failure: From<N::Error>,
 {
-    let queues = Queues { interrupt: !is_alone, entries: words.entries };
+    let queues = Queues { interrupt: !is_alone, entries: words.entries, long_frames: false };
     let mut port = Port::<N>::open(function, queues)?;
     let mac = MacAddress(port.net.read_mac()?.ok_or(Failure::NoMac)?);
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };

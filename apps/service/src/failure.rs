@@ -25,6 +25,9 @@ pub enum Failure {
     /// The device does not say who it is.
     #[error("nic: it has no MAC address")]
     NoMac,
+    /// The driver takes no frames in several buffers.
+    #[error("nic: this device or its driver has no long frames; mtu=1900 is the most")]
+    NoLongFrames,
     /// The network.
     #[error("{0}")]
     Sockets(#[from] weir_sockets::Error),

@@ -34,7 +34,7 @@ pub use weir_sockets::{BadWord, Network};
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
 use weir_nic::{Nic, Queues};
-use weir_pool::Pool;
+use weir_pool::{FRAME_BYTES, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, log, process, random, thread};
 use weir_sockets::{EthernetAddress, Net};
@@ -43,6 +43,8 @@ use crate::rounds::Rounds;
 
 /// Buffers for the device's rings, and for what waits: two large pages.
 const POOL_BYTES: usize = 4 << 20;
+/// Bytes of an Ethernet header with a tag.
+const ETHERNET_BYTES: usize = 18;
 /// Deep enough for the vector instructions of a debug build, too.
 const STACK_BYTES: u64 = 512 << 10;
 
@@ -105,8 +107,12 @@ fn serve<N: Nic<Device = Function>>(
 where
     Failure: From<N::Error>,
 {
-    let (nic, rx, tx) =
-        N::open(function, &Window, &TscClock, Queues { interrupt: !is_alone, entries: None })?;
+    let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
+    let queues = Queues { interrupt: !is_alone, long_frames, ..Queues::default() };
+    let (nic, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
+    if long_frames && !nic.offloads().several_buffers {
+        return Err(Failure::NoLongFrames);
+    }
     let mac = EthernetAddress(nic.read_mac()?.ok_or(Failure::NoMac)?);
     let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
     let config = network.config(mac, random::seed());
