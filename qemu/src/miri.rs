@@ -24,6 +24,7 @@ const RUNS: &[(&str, &str, &str)] = &[
     ("weir-hal", "", "-Zmiri-ignore-leaks"),
     ("weir-ring", "", "-Zmiri-ignore-leaks"),
     ("weir-pool", "", "-Zmiri-ignore-leaks"),
+    ("weir-channel", "--test channel", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
     // A play of every driver on simulated devices.
     ("weir-hostile", "--test plays", "-Zmiri-disable-isolation"),
     ("weir-rt", "--lib", ""),

@@ -20,11 +20,16 @@ use weir_rt::process::Placement;
 use weir_rt::thread::{STACK_BYTES, stack_end};
 use weir_rt::{Access, Core, Event, Memory, Process, System, log};
 
+use crate::channels::{Channels, Ends};
 use crate::devices::Devices;
 
 /// A running application.
 pub(crate) struct Life {
     pub(crate) process: Process,
+    /// The process's number.
+    pub(crate) id: u32,
+    /// Its side of its channels.
+    pub(crate) ends: Option<Ends>,
     /// Its counters.
     pub(crate) stats: StatsView,
     /// When it began.
@@ -65,22 +70,37 @@ pub(crate) struct Launcher<'a> {
     pub(crate) system: System,
     pub(crate) files: &'a [u8],
     pub(crate) devices: &'a Devices,
+    pub(crate) channels: &'a Channels,
     /// Signalled when a process ends.
     pub(crate) ended: &'a Event,
 }
 
 impl Launcher<'_> {
-    /// Starts `app`, which was started `restarts` times before.
-    pub(crate) fn launch(&self, app: &manifest::App, restarts: u32) -> Result<Life, LaunchError> {
+    /// Starts `app`, number `index` of the manifest, which was started `restarts` times before.
+    pub(crate) fn launch(
+        &self,
+        index: usize,
+        app: &manifest::App,
+        restarts: u32,
+    ) -> Result<Life, LaunchError> {
         let file = bundle::find(self.files, &app.program)
             .ok_or_else(|| LaunchError::NoProgram(app.program.clone()))?;
         let program = Program::parse(file)?;
         let quota = Quota { frames: app.memory_bytes / PAGE_BYTES, ..Quota::DEFAULT };
         let process =
             Process::create(&self.system, &app.name, &quota).map_err(refused("no process could be made"))?;
-        let result = self.complete(app, restarts, file, &program, &process);
+        let granted =
+            self.channels.grant(index, &process).map_err(refused("its channels could not be granted"));
+        let result = granted.and_then(|granted| {
+            let (channels, ends) = granted.unzip();
+            let (stats, cores) = self.complete(app, restarts, channels, file, &program, &process)?;
+            let id = process.info().map_err(refused("it could not be asked about"))?.id;
+            Ok((id, ends, stats, cores))
+        });
         match result {
-            Ok((stats, cores)) => Ok(Life { process, stats, started_ns: now_ns(), _cores: cores }),
+            Ok((id, ends, stats, cores)) => {
+                Ok(Life { process, id, ends, stats, started_ns: now_ns(), _cores: cores })
+            }
             Err(error) => {
                 // Frees what it holds, above all its devices. It has no thread, so it is not `Gone`.
                 let _ = process.kill();
@@ -94,6 +114,7 @@ impl Launcher<'_> {
         &self,
         app: &manifest::App,
         restarts: u32,
+        channels: Option<weir_abi::start::Channels>,
         file: &[u8],
         program: &Program,
         process: &Process,
@@ -108,7 +129,8 @@ impl Launcher<'_> {
         let cores =
             self.grant_cores(app, process, &mut grants).map_err(refused("its cores could not be granted"))?;
         self.grant_devices(app, process, &mut grants)?;
-        let start = Start { name: app.name.clone(), args: app.args.clone(), restarts, grants };
+        let (name, args) = (app.name.clone(), app.args.clone());
+        let start = Start { name, args, restarts, grants, channels };
         let block = map_start(process, &start).map_err(refused("its start block could not be mapped"))?;
         process.watch(self.ended).map_err(refused("it could not be watched"))?;
         process

@@ -15,6 +15,7 @@ use weir_rt::system::REPORTS;
 use weir_rt::{Event, System, log};
 
 use crate::app::App;
+use crate::channels::Channels;
 use crate::console::Console;
 use crate::devices::{Devices, HandOver};
 use crate::launch::Launcher;
@@ -33,6 +34,7 @@ pub(crate) struct Supervisor {
     pub(crate) system: System,
     pub(crate) devices: Devices,
     pub(crate) slots: Slots,
+    channels: Channels,
     pub(crate) apps: Vec<App>,
     pub(crate) console: Console,
     /// What was counted a second ago, and at the last tick.
@@ -55,10 +57,12 @@ impl Supervisor {
         let wake = Event::create()?;
         system.watch_console(&wake)?;
         system.watch_pci(&wake)?;
+        let channels = Channels::create(&manifest)?;
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
         Ok(Supervisor {
             system,
             slots: Slots::find(system),
+            channels,
             devices: Devices::open(system, manifest.unsafe_no_iommu, &wake),
             samples: [Sample::take(system, &apps), Sample::take(system, &apps)],
             apps,
@@ -103,6 +107,7 @@ impl Supervisor {
             }
             self.start_awaiting(index);
         }
+        self.channels.look(&self.apps);
         self.end_hand_overs();
         // One line at a time: another may be there already, which the counter will not tell again.
         while let Some(line) = self.read_line() {
@@ -174,10 +179,10 @@ impl Supervisor {
 
     /// Starts an application, or says why not.
     fn launch(&mut self, index: usize) {
-        let Supervisor { system, files, devices, wake: ended, apps, .. } = self;
+        let Supervisor { system, files, devices, channels, wake: ended, apps, .. } = self;
         let app = &mut apps[index];
-        let launcher = Launcher { system: *system, files, devices, ended };
-        match launcher.launch(&app.manifest, app.restarts()) {
+        let launcher = Launcher { system: *system, files, devices, channels, ended };
+        match launcher.launch(index, &app.manifest, app.restarts()) {
             Ok(life) => app.begin(life),
             Err(error) => {
                 log!("app {} is not started: {error}", app.name());

@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use weir_abi::call::MEMORY_INFO;
-use weir_abi::start::Start;
+use weir_abi::start::{Channels, Start};
 use weir_abi::stats::Stats;
 use weir_abi::{Error, Handle};
 
 use crate::call::call;
 use crate::cores::Core;
 use crate::device::Device;
+use crate::event::reserve_bell;
 use crate::memory::{Access, Mapping, Memory};
 use crate::system::System;
 
@@ -46,6 +47,13 @@ pub enum GrantError {
     },
 }
 
+impl GrantError {
+    /// There is nothing of that name among these.
+    pub(crate) fn missing(name: &str, present: impl Iterator<Item = String>) -> GrantError {
+        GrantError::Missing { name: name.into(), present: Names(present.collect()) }
+    }
+}
+
 /// Names, shown with commas.
 #[derive(Debug)]
 pub struct Names(Vec<String>);
@@ -61,10 +69,14 @@ impl Env {
     pub(crate) fn decode(block: &[u8]) -> Option<Env> {
         if block.is_empty() {
             let (name, args, grants) = (String::from("init"), Vec::new(), Vec::new());
-            let start = Start { name, args, restarts: 0, grants };
+            let start = Start { name, args, restarts: 0, grants, channels: None };
             return Some(Env { start, system: Some(System::of_supervisor()) });
         }
-        Some(Env { start: postcard::from_bytes(block).ok()?, system: None })
+        let start: Start = postcard::from_bytes(block).ok()?;
+        if start.channels.is_some() {
+            reserve_bell();
+        }
+        Some(Env { start, system: None })
     }
 
     /// The right to rule the machine, which the supervisor has: the process that no process started.
@@ -137,6 +149,14 @@ impl Env {
         Ok(unsafe { &*(mapping.leak() as *const Stats) })
     }
 
+    /// Takes what is granted of channels, all of it.
+    ///
+    /// # Errors
+    /// There are none, or this was asked before.
+    pub(crate) fn take_channels(&mut self) -> Result<Channels, GrantError> {
+        self.start.channels.take().ok_or_else(|| GrantError::missing("channel", core::iter::empty()))
+    }
+
     /// Takes a grant out of the list.
     fn take(&mut self, name: &str) -> Result<Handle, GrantError> {
         let grants = &mut self.start.grants;
@@ -185,7 +205,8 @@ mod tests {
     fn env(grants: &[(&str, u64)]) -> Env {
         let grants =
             grants.iter().map(|(name, h)| Grant { name: (*name).into(), handle: Handle(*h) }).collect();
-        let start = Start { name: "echo".into(), args: alloc::vec!["10.0.0.2".into()], restarts: 3, grants };
+        let (name, args) = ("echo".into(), alloc::vec!["10.0.0.2".into()]);
+        let start = Start { name, args, restarts: 3, grants, channels: None };
         Env::decode(&postcard::to_allocvec(&start).unwrap()).unwrap()
     }
 

@@ -6,12 +6,13 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use weir_abi::call::{EVENT_CREATE, EVENT_SIGNAL, EVENT_WAIT};
-use weir_abi::page::MAX_EVENTS;
+use weir_abi::page::{BELL_EVENT, MAX_EVENTS};
 use weir_abi::{Error, Handle};
 
 use crate::call::call;
-use crate::handle::{Owned, object};
+use crate::handle::{Object, Owned, object};
 use crate::kernel_page::kernel_page;
+use crate::process::Process;
 
 /// A counter of this process that interrupts, other threads and the kernel advance.
 #[derive(Debug)]
@@ -29,6 +30,23 @@ impl Event {
         // SAFETY: nothing of this program's memory is concerned.
         let handle = unsafe { call(EVENT_CREATE, [slot.0 as u64, 0, 0, 0, 0, 0]) }?;
         Ok(Event(Owned::new(Handle(handle)), slot))
+    }
+
+    /// The bell of this program's channels, an event that the supervisor made.
+    pub(crate) fn bell(handle: Handle) -> Event {
+        // Taken before anything of this program can take it: it is read once, at the start.
+        Event(Owned::new(handle), Slot(BELL_EVENT))
+    }
+
+    /// Makes the bell of another process, which the caller rules: `event_create`.
+    ///
+    /// # Errors
+    /// As [`Event::create`]; `Busy` where it has one.
+    pub fn create_bell(process: &Process) -> Result<RemoteEvent, Error> {
+        let arguments = [BELL_EVENT as u64, process.handle().0, 0, 0, 0, 0];
+        // SAFETY: nothing of this program's memory is concerned.
+        let handle = unsafe { call(EVENT_CREATE, arguments) }?;
+        Ok(RemoteEvent::from_handle(Handle(handle)))
     }
 
     /// The counter now. No kernel entry.
@@ -56,6 +74,33 @@ impl Event {
         // SAFETY: nothing of this program's memory is concerned.
         unsafe { call(EVENT_SIGNAL, [self.0.raw(), 0, 0, 0, 0, 0]) }.map(drop)
     }
+}
+
+/// An event of another process: it can be signalled only.
+#[derive(Debug)]
+pub struct RemoteEvent(Owned);
+
+object!(RemoteEvent);
+
+impl RemoteEvent {
+    /// Takes over a handle to an `Event`.
+    pub(crate) fn from_handle(handle: Handle) -> RemoteEvent {
+        RemoteEvent(Owned::new(handle))
+    }
+
+    /// Adds one and wakes the sleepers: `event_signal`.
+    ///
+    /// # Errors
+    /// `Gone`: the process has ended.
+    pub fn signal(&self) -> Result<(), Error> {
+        // SAFETY: nothing of this program's memory is concerned.
+        unsafe { call(EVENT_SIGNAL, [self.0.raw(), 0, 0, 0, 0, 0]) }.map(drop)
+    }
+}
+
+/// Keeps the bell's slot from being given to others. Before `main`.
+pub(crate) fn reserve_bell() {
+    SLOTS.0[BELL_EVENT / 64].fetch_or(1 << (BELL_EVENT % 64), Ordering::Relaxed);
 }
 
 /// A slot of the kernel page, given back when dropped (after the handle: fields drop in order).

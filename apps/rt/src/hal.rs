@@ -13,6 +13,7 @@ use weir_abi::layout::PAGE_BYTES;
 use weir_abi::page::IommuMode;
 use weir_hal::{DmaMemory, Error, Iova, MappedMmio};
 
+use crate::bell::Doorbell;
 use crate::call::to_usize;
 use crate::device::{Control, Device};
 use crate::event::Event;
@@ -28,6 +29,8 @@ pub struct Function {
     info: DeviceInfo,
     /// Whether an interrupt's event hears of revocation already.
     is_watched: AtomicBool,
+    /// What its interrupts count into, where not each has an event of its own.
+    bell: Option<Arc<Doorbell>>,
 }
 
 impl Function {
@@ -37,7 +40,13 @@ impl Function {
     /// What `device_info` says.
     pub fn new(device: Device) -> Result<Function, weir_abi::Error> {
         let info = device.info()?;
-        Ok(Function { device: Arc::new(device), info, is_watched: AtomicBool::new(false) })
+        Ok(Function { device: Arc::new(device), info, is_watched: AtomicBool::new(false), bell: None })
+    }
+
+    /// Has its interrupts ring this bell, so that one sleep ends for them and for what else rings it.
+    #[must_use]
+    pub fn ringing(self, bell: &Arc<Doorbell>) -> Function {
+        Function { bell: Some(Arc::clone(bell)), ..self }
     }
 
     /// The device.
@@ -94,28 +103,33 @@ impl weir_hal::Device for Function {
     }
 
     fn interrupt(&self, index: u16) -> Result<Message, Error> {
-        let event = Event::create().map_err(error)?;
-        let interrupt = interrupt::Interrupt::create(&self.device, index.into(), &event).map_err(error)?;
+        let bell = match &self.bell {
+            Some(bell) => Arc::clone(bell),
+            None => Arc::new(Doorbell::new(Event::create().map_err(error)?)),
+        };
+        let event = bell.event();
+        let interrupt = interrupt::Interrupt::create(&self.device, index.into(), event).map_err(error)?;
         // Revocation stops interrupts: let it end the first one's sleep, so that its driver finds out.
         if !self.is_watched.swap(true, Ordering::Relaxed) {
-            self.device.watch(&event).map_err(error)?;
+            self.device.watch(event).map_err(error)?;
         }
-        Ok(Message { interrupt, event, _device: Arc::clone(&self.device) })
+        Ok(Message { interrupt, bell, _device: Arc::clone(&self.device) })
     }
 }
 
-/// One interrupt message, with an event of its own. Faults and the revocation of the device may count, too.
+/// One interrupt message, with an event of its own or the program's bell. Faults and the revocation of the device may
+/// count, too.
 #[derive(Debug)]
 pub struct Message {
     interrupt: interrupt::Interrupt,
-    event: Event,
+    bell: Arc<Doorbell>,
     _device: Arc<Device>,
 }
 
 impl weir_hal::Interrupt for Message {
     #[inline]
     fn count(&self) -> u64 {
-        self.event.count()
+        self.bell.event().count()
     }
 
     fn unmask(&self) -> Result<(), Error> {
@@ -127,7 +141,7 @@ impl weir_hal::Interrupt for Message {
     }
 
     fn wait(&self, seen: u64, deadline_ns: u64) -> Result<u64, Error> {
-        self.event.wait(seen, deadline_ns).map_err(error)
+        self.bell.wait_from(seen, deadline_ns).map_err(error)
     }
 }
 

@@ -18,13 +18,16 @@
 //!
 //! Reading order: [`start`] · [`call`] · [`handle`] · one module per kernel object ([`process`], [`thread`],
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
+//! [`bell`], [`channel`] (rings to other applications) ·
 //! [`clock`] · [`random`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
 //! libraries need) · [`marker`] (for who counts from outside) · `heap` · `tls` · [`panic`](mod@panic).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod bell;
 pub mod call;
+pub mod channel;
 pub mod clock;
 pub mod cores;
 pub mod device;

@@ -112,7 +112,15 @@ impl Memory {
     /// # Errors
     /// As [`Memory::map_with`].
     pub fn map_part(&self, bytes: u64, address: u64, flags: u64) -> Result<Mapping, Error> {
-        let arguments = [Handle::SELF.0, self.0.raw(), 0, bytes, address, flags];
+        self.map_range(0, bytes, address, flags)
+    }
+
+    /// As [`Memory::map_with`], but only `bytes` from `offset` on, multiples of 4096.
+    ///
+    /// # Errors
+    /// As [`Memory::map_with`].
+    pub fn map_range(&self, offset: u64, bytes: u64, address: u64, flags: u64) -> Result<Mapping, Error> {
+        let arguments = [Handle::SELF.0, self.0.raw(), offset, bytes, address, flags];
         // SAFETY: the kernel maps free addresses only, so nothing this program uses changes.
         let address = unsafe { call(MEMORY_MAP, arguments) }?;
         Ok(Mapping { address, bytes })

@@ -206,6 +206,12 @@ impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
         self.transmit_with(pool, burst, |_| TxOffload::NONE)
     }
 
+    #[inline]
+    fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Error> {
+        TxQueue::reclaim(self, pool);
+        Ok(())
+    }
+
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         if self.ring.room() == 0 {
             self.reclaim(pool);

@@ -154,6 +154,12 @@ pub trait TxQueue {
         burst: &mut Burst<N>,
     ) -> Result<usize, Self::Error>;
 
+    /// Takes back the buffers that have been sent, without sending any.
+    ///
+    /// # Errors
+    /// A violation: the device must be started again.
+    fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Self::Error>;
+
     /// Sends `len` bytes from the wrong address `iova`, instead of a buffer's own: for showing that the IOMMU,
     /// not the driver, confines the device. `false` where pool or ring have no room.
     ///

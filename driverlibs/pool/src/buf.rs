@@ -39,6 +39,15 @@ impl Buf {
         Buf { base, start: HEADROOM_BYTES, len: 0, continues: false, is_checksum_good: false }
     }
 
+    /// A buffer with a frame of `len` bytes at `start`.
+    ///
+    /// # Safety
+    /// All three are as the type's invariant says.
+    #[inline]
+    pub(crate) unsafe fn of(base: NonNull<u8>, start: u16, len: u16) -> Buf {
+        Buf { base, start, len, continues: false, is_checksum_good: false }
+    }
+
     /// Where its bytes begin.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {

@@ -18,9 +18,11 @@ extern crate alloc;
 pub mod block;
 pub mod buf;
 pub mod burst;
+pub mod lent;
 pub mod pool;
 
 pub use block::{BLOCK_BUF_MAX_BYTES, BLOCK_BUF_MIN_BYTES, BlockBuf, BlockInFlight, BlockPool};
 pub use buf::{BUF_BYTES, Buf, FRAME_BYTES, HEADROOM_BYTES, InFlight};
 pub use burst::Burst;
+pub use lent::Refused;
 pub use pool::Pool;

@@ -24,6 +24,10 @@ pub struct Pool {
     bytes: usize,
     iova: Iova,
     memory: ManuallyDrop<DmaMemory>,
+    /// Who has each buffer, where the pool is shared (`lent`); otherwise empty.
+    pub(crate) holders: Box<[u8]>,
+    /// How many of these are not 0.
+    pub(crate) lent: usize,
 }
 
 // SAFETY: it owns its memory and the buffers on its list, which belong to no thread.
@@ -33,10 +37,10 @@ impl Pool {
     /// Carves `memory` into buffers.
     ///
     /// # Errors
-    /// `OutOfRange` where it is too short for one.
+    /// `OutOfRange` where it is too short for one, or has more than 32 bits count.
     pub fn new(memory: DmaMemory) -> Result<Pool, Error> {
         let count = memory.bytes() / usize::from(BUF_BYTES);
-        if count == 0 {
+        if count == 0 || u32::try_from(count).is_err() {
             return Err(Error::OutOfRange);
         }
         // SAFETY: `i < count`, so the buffer lies in the memory.
@@ -49,6 +53,8 @@ impl Pool {
             bytes: count * usize::from(BUF_BYTES),
             iova: memory.iova(),
             memory: ManuallyDrop::new(memory),
+            holders: Box::default(),
+            lent: 0,
         })
     }
 
@@ -118,8 +124,18 @@ impl Pool {
         Some((buf.into_flight(), self.iova.add(offset as u64)))
     }
 
+    /// Buffer `number`, which a neighbour had, with a frame of `len` bytes at `start`.
     #[inline]
-    fn offset(&self, buf: &Buf) -> Option<usize> {
+    pub(crate) fn buf(&self, number: usize, start: u16, len: u16) -> Buf {
+        debug_assert!(number < self.free.len() && self.holders.get(number) == Some(&0));
+        // SAFETY: `lent` asks for numbers of `holders` only, which has as many as there are buffers.
+        let base = unsafe { self.memory.base().add(number * usize::from(BUF_BYTES)) };
+        // SAFETY: `lent` has just taken it out of a neighbour's hands, where nothing here reached it.
+        unsafe { Buf::of(base, start, len) }
+    }
+
+    #[inline]
+    pub(crate) fn offset(&self, buf: &Buf) -> Option<usize> {
         let offset = buf.base().as_ptr().addr().wrapping_sub(self.base);
         (offset < self.bytes).then_some(offset)
     }

@@ -62,9 +62,10 @@ pub const THREAD_YIELD: u64 = 0x1008;
 /// For CPUs whose user mode has no `wrfsbase`. Errors: `BadArgument` (not in the user half).
 pub const THREAD_SET_FS: u64 = 0x1009;
 
-/// `event_create(slot) -> event` — makes an event whose counter is [`crate::page::KernelPage::events`]`[slot]`.
+/// `event_create(slot, process) -> event` — makes an event whose counter is [`crate::page::KernelPage::events`]`[slot]`.
 ///
-/// Errors: `BadArgument` (slot out of range), `Busy` (slot taken), `Quota`, `NoMemory`.
+/// `process`: whose page that is, and who may wait for it; 0 for the caller. Needs `MANAGE` on it. Errors: `BadArgument`
+/// (slot out of range), `Busy` (slot taken), `Quota`, `NoMemory`.
 pub const EVENT_CREATE: u64 = 0x100a;
 
 /// `event_wait(event, seen, deadline) -> count` — sleeps until the counter differs from `seen`.

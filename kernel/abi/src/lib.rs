@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod call;
+pub mod channel;
 pub mod choice;
 pub mod device;
 pub mod error;

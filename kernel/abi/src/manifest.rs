@@ -17,6 +17,32 @@ pub struct Manifest {
     pub when_done: WhenDone,
     /// Applications, in starting order.
     pub apps: Vec<App>,
+    /// Pools of buffers that applications share.
+    pub pools: Vec<Pool>,
+    /// Channels between applications.
+    pub channels: Vec<Channel>,
+}
+
+/// A pool of buffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// How many, of 2 KiB each.
+    pub buffers: u32,
+    /// Who uses it, as positions in [`Manifest::apps`]; at home at the first.
+    pub users: Vec<u32>,
+}
+
+/// A channel: two rings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its name, in both applications.
+    pub name: String,
+    /// Its ends, as positions in [`Manifest::apps`]; the first is nearer to the pool's home.
+    pub ends: [u32; 2],
+    /// Entries of each ring.
+    pub entries: u32,
+    /// Its pool, as a position in [`Manifest::pools`].
+    pub pool: u32,
 }
 
 /// End of the system's work.

@@ -11,6 +11,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"WEIRPAGE");
 pub const MAX_THREADS: usize = 64;
 /// Events a process may have at once.
 pub const MAX_EVENTS: usize = 192;
+/// The event, of those, that channels ring, in a process that has any: the supervisor makes it.
+pub const BELL_EVENT: usize = MAX_EVENTS - 1;
 /// Fault records the ring holds.
 pub const FAULT_RECORDS: usize = 84;
 

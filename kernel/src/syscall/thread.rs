@@ -56,7 +56,8 @@ pub(super) fn set_fs(call: &Call<'_>) -> Result {
 }
 
 pub(super) fn event_create(call: &Call<'_>) -> Result {
-    let event = Event::create(call.process(), call.number(0))?;
+    let other: Option<Ref<Process>> = call.optional(1, Rights::MANAGE)?;
+    let event = Event::create(other.as_ref().unwrap_or(call.process()), call.number(0))?;
     call.open(Object::Event(event), Rights::ALL)
 }
 

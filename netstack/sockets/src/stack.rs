@@ -456,9 +456,13 @@ impl Stack {
         let (address, router, servers) = match self.base.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
             None => return,
             Some(dhcpv4::Event::Deconfigured) => (None, None, Vec::new()),
+            // Whoever answers first is believed, but only what can be: smoltcp panics at a next hop that is no host.
             Some(dhcpv4::Event::Configured(given)) => {
-                let servers = given.dns_servers.iter().map(|&server| IpAddress::Ipv4(server)).collect();
-                (Some(IpCidr::Ipv4(given.address)), given.router, servers)
+                let is_host = |address: &Ipv4Address| datagram::is_host(IpAddress::Ipv4(*address));
+                let servers =
+                    given.dns_servers.iter().copied().filter(is_host).map(IpAddress::Ipv4).collect();
+                let address = Some(given.address).filter(|cidr| is_host(&cidr.address()));
+                (address.map(IpCidr::Ipv4), given.router.filter(is_host), servers)
             }
         };
         self.iface.update_ip_addrs(|addresses| {

@@ -76,7 +76,10 @@ impl Network {
             None if word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('/') => {
                 self.address = Some(IpCidr::Ipv4(word.parse().ok().filter(|cidr| is_usable(*cidr))?));
             }
-            Some(("gateway", value)) => self.gateway = Some(value.parse().ok()?),
+            Some(("gateway", value)) => {
+                let is_usable = |address: &Ipv4Address| crate::datagram::is_host((*address).into());
+                self.gateway = Some(value.parse().ok().filter(is_usable)?);
+            }
             Some(("mtu", value)) => self.mtu = within(value, 1280..=9000)?,
             Some(("vlan", value)) => self.vlan = u16::try_from(within(value, 1..=4094)?).ok(),
             Some(("connections", value)) => self.connections = within(value, 1..=100_000)?,
@@ -118,9 +121,16 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named() {
-        for word in
-            ["mtu=100", "vlan=0", "vlan=4095", "gateway=x", "10.0.2.15/99", "0.0.0.0/0", "connections=0"]
-        {
+        for word in [
+            "mtu=100",
+            "vlan=0",
+            "vlan=4095",
+            "gateway=x",
+            "gateway=224.0.0.1",
+            "10.0.2.15/99",
+            "0.0.0.0/0",
+            "connections=0",
+        ] {
             assert!(parse(word).unwrap_err().starts_with(&alloc::format!("`{word}`")), "{word}");
         }
     }

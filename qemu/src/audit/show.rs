@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use weir_abi::channel::BUFFER_BYTES;
 use weir_abi::device::PciAddress;
 use weir_abi::info::ReachInfo;
 use weir_abi::manifest::{DeviceSelect, Manifest};
@@ -49,6 +50,20 @@ pub fn manifest(manifest: &Manifest) -> String {
         match app.cores {
             0 => table.row(name, "cores", "0", "shared ones"),
             cores => table.row(name, "cores", cores.to_string(), "whole"),
+        }
+    }
+    for channel in &manifest.channels {
+        for app in channel.ends.iter().filter_map(|app| manifest.apps.get(*app as usize)) {
+            let what = format!("{}: two rings, each of both ends", channel.name);
+            table.row(&app.name, "shared", format!("{} entries", channel.entries), what);
+        }
+    }
+    for (number, pool) in manifest.pools.iter().enumerate() {
+        let of = manifest.channels.iter().find(|channel| channel.pool as usize == number);
+        let name = of.map_or("", |channel| channel.name.as_str());
+        for app in pool.users.iter().filter_map(|app| manifest.apps.get(*app as usize)) {
+            let what = format!("{name}: the pool, of {} applications", pool.users.len());
+            table.row(&app.name, "shared", kib(u64::from(pool.buffers) * BUFFER_BYTES), what);
         }
     }
     let mut text = table.render();

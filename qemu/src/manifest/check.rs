@@ -11,8 +11,7 @@ use weir_abi::info::{NAME_BYTES, Quota};
 use weir_abi::layout::PAGE_BYTES;
 use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
 
-use super::Checked;
-use super::file;
+use super::{Checked, channels, file};
 use crate::port::{Port, Protocol};
 
 /// What is wrong with a manifest, and in which line (from 1).
@@ -29,7 +28,7 @@ impl fmt::Display for Problem {
 }
 
 /// What is wrong, and where in the text.
-type Wrong = (Range<usize>, String);
+pub(super) type Wrong = (Range<usize>, String);
 
 /// Smallest memory of an application: its program and a stack must fit.
 const MEMORY_MIN_BYTES: u64 = 1 << 20;
@@ -87,7 +86,9 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
             devices,
         });
     }
-    let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
+    let (pools, channels) = channels::channels(&file.channel, &apps)?;
+    let when_done = file.when_done.into();
+    let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done, apps, pools, channels };
     Ok(Converted { manifest, iommu, ports, notices, ambiguity })
 }
 
@@ -261,7 +262,7 @@ fn pci_address(text: &str) -> Option<u32> {
     Some(segment << 16 | bus << 8 | part(device, 2, 32)? << 3 | part(function, 1, 8)?)
 }
 
-fn unique<'a>(
+pub(super) fn unique<'a>(
     name: &Spanned<String>,
     mut earlier: impl Iterator<Item = &'a str>,
     what: &str,
@@ -283,7 +284,7 @@ fn word(name: &Spanned<String>, limit: usize) -> Result<String, Wrong> {
     Ok(text.clone())
 }
 
-fn short_name(name: &Spanned<String>) -> Result<String, Wrong> {
+pub(super) fn short_name(name: &Spanned<String>) -> Result<String, Wrong> {
     word(name, NAME_BYTES)
 }
 

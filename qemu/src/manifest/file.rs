@@ -17,6 +17,23 @@ pub(super) struct File {
     pub(super) app: Vec<App>,
     #[serde(default)]
     pub(super) port: Vec<Port>,
+    #[serde(default)]
+    pub(super) channel: Vec<Channel>,
+}
+
+/// `[[channel]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Channel {
+    pub(super) name: Spanned<String>,
+    /// Nearer to the home of the pool.
+    pub(super) from: Spanned<String>,
+    pub(super) to: Spanned<String>,
+    pub(super) entries: Option<Spanned<u32>>,
+    /// A pool of its own, at home at `from`.
+    pub(super) buffers: Option<Spanned<u32>>,
+    /// The pool of this earlier channel instead.
+    pub(super) pool: Option<Spanned<String>>,
 }
 
 /// `[[port]]`: a port of the guest that `weir run` makes reachable from this host.

@@ -4,6 +4,7 @@
 //! given twice by the same selector.** Every complaint is one line: file, line, what is wrong. What only the
 //! machine can tell (is there such a device? may it be granted?) is the supervisor's and kernel's business.
 
+mod channels;
 mod check;
 mod file;
 #[cfg(test)]

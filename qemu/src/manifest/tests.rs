@@ -1,7 +1,7 @@
 use super::check;
 use weir_abi::choice::IommuChoice;
 use weir_abi::device::DevicePolicy;
-use weir_abi::manifest::{DeviceSelect, Manifest, Restart, WhenDone};
+use weir_abi::manifest::{Channel, DeviceSelect, Manifest, Pool, Restart, WhenDone};
 
 const GOOD: &str = r#"
 when_done = "power-off"
@@ -211,4 +211,55 @@ fn selectors_that_may_mean_one_device_are_noticed() {
         let found = check(&text, 2).unwrap().ambiguity.map(|problem| problem.to_string());
         assert_eq!(found.as_deref(), expected, "{text}");
     }
+}
+
+const THREE: &str = r#"[[app]]
+name = "a"
+program = "p"
+[[app]]
+name = "b"
+program = "p"
+[[app]]
+name = "c"
+program = "p"
+"#;
+
+#[test]
+fn channels_are_checked() {
+    let first = "[[channel]]\nname = \"x\"\nfrom = \"a\"\nto = \"b\"\n";
+    let second = |rest: &str| format!("{first}[[channel]]\nname = \"y\"\n{rest}");
+    let cases = [
+        ("[[channel]]\nname = \"x\"\nfrom = \"d\"\nto = \"b\"\n".to_owned(), "12: there is no application d"),
+        ("[[channel]]\nname = \"x\"\nfrom = \"a\"\nto = \"a\"\n".into(), "13: a channel has two different"),
+        ("[[channel]]\nname = \"x y\"\nfrom = \"a\"\nto = \"b\"\n".into(), "11: a name has"),
+        (format!("{first}buffers = 1\n"), "14: a pool has 2 to 32768 buffers"),
+        (format!("{first}buffers = 32769\n"), "14: a pool has 2 to 32768 buffers"),
+        (format!("{first}entries = 100\n"), "14: a ring has a power of two of entries"),
+        (format!("{first}entries = 0\n"), "14: a ring has a power of two of entries"),
+        (format!("{first}size = 3\n"), "14: unknown field `size`"),
+        (format!("{first}{first}"), "15: a second channel named x"),
+        (second("from = \"b\"\nto = \"c\"\npool = \"z\"\n"), "18: no channel z stands above"),
+        (second("from = \"b\"\nto = \"c\"\npool = \"x\"\nbuffers = 8\n"), "19: a channel has either buffers"),
+        (second("from = \"c\"\nto = \"b\"\npool = \"x\"\n"), "16: c does not use that pool"),
+        (second("from = \"b\"\nto = \"a\"\npool = \"x\"\n"), "17: a uses that pool already"),
+    ];
+    for (channels, expected) in cases {
+        let complaint = complaint(&format!("{THREE}{channels}"));
+        assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
+    }
+}
+
+#[test]
+fn channels_share_a_pool_where_they_say_so() {
+    let text = format!(
+        "{THREE}[[channel]]\nname = \"x\"\nfrom = \"b\"\nto = \"a\"\nbuffers = 100\n\
+         [[channel]]\nname = \"y\"\nfrom = \"a\"\nto = \"c\"\npool = \"x\"\nentries = 8\n\
+         [[channel]]\nname = \"z\"\nfrom = \"a\"\nto = \"c\"\n"
+    );
+    let manifest = check(&text, 2).unwrap().manifest;
+    let pool = |buffers, users: &[u32]| Pool { buffers, users: users.to_vec() };
+    assert_eq!(manifest.pools, [pool(100, &[1, 0, 2]), pool(1024, &[0, 2])]);
+    let channel = |name: &str, ends, entries, pool| Channel { name: name.into(), ends, entries, pool };
+    let expected = [channel("x", [1, 0], 128, 0), channel("y", [0, 2], 8, 0), channel("z", [0, 2], 1024, 1)];
+    assert_eq!(manifest.channels, expected);
 }

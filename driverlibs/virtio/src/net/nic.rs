@@ -122,6 +122,11 @@ impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
         TxQueue::transmit(self, pool, burst)
     }
 
+    #[inline]
+    fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Error> {
+        TxQueue::reclaim(self, pool)
+    }
+
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         TxQueue::send_wrong_address(self, pool, iova, len)
     }

@@ -20,6 +20,7 @@ mod modes;
 mod native;
 mod packets;
 mod peers;
+mod pipeline;
 mod restart;
 mod runner;
 mod selftest;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         linux::CASES,
         vfio::CASES,
         peers::CASES,
+        pipeline::CASES,
     ] {
         all.extend_from_slice(cases);
     }
