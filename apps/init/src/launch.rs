@@ -20,6 +20,7 @@ use weir_rt::process::Placement;
 use weir_rt::thread::{STACK_BYTES, stack_end};
 use weir_rt::{Access, Core, Event, Memory, Process, System, log};
 
+use crate::board::{Board, Request};
 use crate::devices::Devices;
 
 /// A running application.
@@ -29,8 +30,17 @@ pub(crate) struct Life {
     pub(crate) stats: StatsView,
     /// When it began.
     pub(crate) started_ns: u64,
+    /// The word by which it asks for another application.
+    pub(crate) request: Option<Request>,
     /// Its cores, which go back when this is dropped.
     _cores: Vec<Core>,
+}
+
+/// What the supervisor keeps of an application that runs.
+struct Held {
+    stats: StatsView,
+    request: Option<Request>,
+    cores: Vec<Core>,
 }
 
 /// Why an application was not started.
@@ -65,6 +75,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) system: System,
     pub(crate) files: &'a [u8],
     pub(crate) devices: &'a Devices,
+    /// What an application sees that sees how the machine is.
+    pub(crate) board: Option<&'a Board>,
     /// Signalled when a process ends.
     pub(crate) ended: &'a Event,
 }
@@ -80,7 +92,10 @@ impl Launcher<'_> {
             Process::create(&self.system, &app.name, &quota).map_err(refused("no process could be made"))?;
         let result = self.complete(app, restarts, file, &program, &process);
         match result {
-            Ok((stats, cores)) => Ok(Life { process, stats, started_ns: now_ns(), _cores: cores }),
+            Ok(held) => {
+                let Held { stats, request, cores } = held;
+                Ok(Life { process, stats, started_ns: now_ns(), request, _cores: cores })
+            }
             Err(error) => {
                 // Frees what it holds, above all its devices. It has no thread, so it is not `Gone`.
                 let _ = process.kill();
@@ -97,7 +112,7 @@ impl Launcher<'_> {
         file: &[u8],
         program: &Program,
         process: &Process,
-    ) -> Result<(StatsView, Vec<Core>), LaunchError> {
+    ) -> Result<Held, LaunchError> {
         for segment in &program.segments {
             load(process, segment, file).map_err(refused("its program could not be mapped"))?;
         }
@@ -107,6 +122,9 @@ impl Launcher<'_> {
             grant_stats(process, &mut grants).map_err(refused("its counters could not be granted"))?;
         let cores =
             self.grant_cores(app, process, &mut grants).map_err(refused("its cores could not be granted"))?;
+        let request = self
+            .grant_views(app, process, &mut grants)
+            .map_err(refused("it could not be shown what its manifest says"))?;
         self.grant_devices(app, process, &mut grants)?;
         let start = Start { name: app.name.clone(), args: app.args.clone(), restarts, grants };
         let block = map_start(process, &start).map_err(refused("its start block could not be mapped"))?;
@@ -114,7 +132,24 @@ impl Launcher<'_> {
         process
             .start_thread(program.entry, stack_end(0), block, cores.first())
             .map_err(refused("its thread could not be started"))?;
-        Ok((stats, cores))
+        Ok(Held { stats, request, cores })
+    }
+
+    /// Grants what it sees besides its own: the board, the word by which it asks, its files.
+    fn grant_views(
+        &self,
+        app: &manifest::App,
+        process: &Process,
+        grants: &mut Vec<Grant>,
+    ) -> Result<Option<Request>, Error> {
+        if let Some(board) = self.board.filter(|_| app.sees_status) {
+            board.grant(process, grants)?;
+        }
+        if let Some(entry) = &app.files {
+            let files = bundle::find(self.files, entry).ok_or(Error::NotFound)?;
+            grant_files(process, files, grants)?;
+        }
+        app.may_start.as_ref().map(|_| Request::grant(process, grants)).transpose()
     }
 
     /// Grants as many whole cores as there are, up to what the manifest says.
@@ -197,6 +232,14 @@ fn grant_stats(process: &Process, grants: &mut Vec<Grant>) -> Result<StatsView, 
     let handle = process.give(&memory, Rights::READ.union(Rights::WRITE))?;
     grants.push(Grant { name: "stats".into(), handle });
     StatsView::map(&memory)
+}
+
+/// Copies `files` to memory that nobody can write to any more, and grants it as `files`.
+fn grant_files(process: &Process, files: &[u8], grants: &mut Vec<Grant>) -> Result<(), Error> {
+    let memory = Memory::create(files.len() as u64)?;
+    memory.map(Access::ReadWrite)?.write(0, files).ok_or(Error::BadArgument)?;
+    grants.push(Grant { name: "files".into(), handle: process.give(&memory, Rights::READ)? });
+    Ok(())
 }
 
 /// Maps the encoded start block, read-only; gives its address and length.

@@ -6,7 +6,7 @@
 //! an application, and an application that ends cannot end it.
 //!
 //! What can be decided without the kernel is in `weir-init-logic`, tested on the host. Reading order:
-//! `supervisor` (the loop) · `app` · `launch` · `devices` · `slots` · `console`, `commands` · `sample` · `audit`.
+//! `supervisor` (the loop) · `app` · `launch` · `devices` · `slots` · `console`, `commands` · `sample` · `audit` · `board`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod app;
 mod audit;
+mod board;
 mod commands;
 mod console;
 mod devices;

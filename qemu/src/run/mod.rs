@@ -20,7 +20,7 @@ use crate::machine::{self, Machine};
 use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
-use crate::vm::config::EMULATED;
+use crate::vm::config::{EMULATED, edu};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
 use crate::{child, port, workspace};
@@ -56,11 +56,12 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     if options.port.is_none() && port != port::DEFAULT {
         eprintln!("note: UDP port {} is busy, taking {port}", port::DEFAULT);
     }
-    let config = config(options, machine, choice, &system, port)?;
+    let web_port = system.has_page.then(|| port::choose_web(options.http_port)).transpose()?;
+    let config = config(options, machine, choice, &system, (port, web_port))?;
     eprintln!("booting on {name}: {} (QEMU {}, emulated CPU)", config.machine.about, qemu.version);
     let vm = Vm::start(&qemu, &config)?;
     let command = vm.command().to_vec();
-    let (outcome, session) = Session::new(options, &system, port).watch(vm)?;
+    let (outcome, session) = Session::new(options, &system, (port, web_port)).watch(vm)?;
     if let Some(file) = json {
         result::write(file, &session.status, session.ready.as_ref(), &command)?;
     }
@@ -77,7 +78,7 @@ fn config(
     machine: Machine,
     choice: Option<IommuChoice>,
     system: &System,
-    port: u16,
+    (port, web_port): (u16, Option<u16>),
 ) -> Result<Config> {
     let mut extra = Vec::new();
     if let Some(file) = &options.pcap {
@@ -96,6 +97,10 @@ fn config(
             workspace::shown(&system.kernel)
         );
     }
+    for number in 0..system.edus {
+        extra.extend(edu(number));
+    }
+    let web = web_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:80")).unwrap_or_default();
     Ok(Config {
         machine,
         accelerator: EMULATED,
@@ -104,7 +109,7 @@ fn config(
         kernel: system.kernel.clone(),
         bundle: system.bundle.clone(),
         append: choice.map_or(String::new(), |choice| format!("iommu={}", choice.word())),
-        networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7")],
+        networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7{web}")],
         disks: options.disk.iter().map(|file| image(file)).collect::<Result<_>>()?,
         extra,
         observer: None,
@@ -125,6 +130,7 @@ fn free_tcp_port() -> Result<u16> {
 /// What is known about the running machine.
 struct Session {
     port: u16,
+    web_port: Option<u16>,
     deadline: Option<Instant>,
     is_serial: bool,
     symbols: Symbols,
@@ -136,9 +142,10 @@ struct Session {
 }
 
 impl Session {
-    fn new(options: &RunOptions, system: &System, port: u16) -> Session {
+    fn new(options: &RunOptions, system: &System, (port, web_port): (u16, Option<u16>)) -> Session {
         Session {
             port,
+            web_port,
             deadline: options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             is_serial: options.serial,
             symbols: Symbols::new(system),
@@ -228,7 +235,10 @@ impl Session {
         let boot_ms = ready.boot_ns / 1_000_000;
         self.live
             .print(&format!("ready: {} CPU(s), IOMMU {}, booted in {boot_ms} ms", ready.cpus, ready.iommu));
-        self.live.print(&format!("in another terminal:  {}", self.greeting()));
+        match self.web_port {
+            Some(port) => self.live.print(&format!("in a browser:  http://127.0.0.1:{port}/")),
+            None => self.live.print(&format!("in another terminal:  {}", self.greeting())),
+        }
         self.ready = Some(ready);
     }
 

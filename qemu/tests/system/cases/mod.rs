@@ -24,6 +24,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod sriov;
+mod status;
 mod tap;
 mod topology;
 mod vfio;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        status::CASES,
         block::CASES,
         confinement::CASES,
         topology::CASES,
