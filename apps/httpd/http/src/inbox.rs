@@ -49,6 +49,12 @@ impl Inbox {
         self.end = self.end.saturating_add(bytes).min(CAPACITY);
     }
 
+    /// Where to read to what will not be looked at. Forgets what is there.
+    pub fn scrap(&mut self) -> &mut [u8] {
+        (self.start, self.end, self.given, self.seen, self.wanted) = (0, 0, 0, 0, 0);
+        &mut self.bytes[..]
+    }
+
     /// Whether nothing is there: no part of a request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
