@@ -9,6 +9,8 @@ use weir_abi::manifest::{DeviceGrant, DeviceSelect};
 
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
+use crate::manifest::Checked;
+use crate::port::Port;
 use crate::{bundle, manifest, workspace};
 
 /// A system, built.
@@ -22,16 +24,14 @@ pub struct System {
     pub programs: Vec<(String, PathBuf)>,
     /// How the kernel is to confine devices, where the manifest says.
     pub iommu: Option<IommuChoice>,
+    /// Ports of the guest that are to be reached from this host.
+    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
-    /// Whether one of the applications has a web page at port 80.
-    pub has_page: bool,
     /// How many `edu` devices the manifest grants by id.
     pub edus: usize,
 }
 
-/// The programs that have a web page.
-const WITH_PAGE: [&str; 2] = ["httpd", "status"];
 /// Vendor and device id of QEMU's `edu`.
 const EDU: (u16, u16) = (0x1234, 0x11e8);
 
@@ -74,18 +74,10 @@ impl System {
         let name = path.file_stem().unwrap_or_default().display();
         let name = format!("{name}-{cpus}-{}", profile.word());
         let bundle = keep(&name, &bundle::write(&contents)?)?;
-        let has_page = names.iter().any(|name| WITH_PAGE.contains(name));
         let edus =
             checked.manifest.apps.iter().flat_map(|app| &app.devices).filter(|grant| is_edu(grant)).count();
-        Ok(System {
-            kernel,
-            bundle,
-            programs,
-            iommu: checked.iommu,
-            notices: checked.notices,
-            has_page,
-            edus,
-        })
+        let Checked { iommu, ports, notices, .. } = checked;
+        Ok(System { kernel, bundle, programs, iommu, ports, notices, edus })
     }
 
     /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`

@@ -35,7 +35,7 @@ pub use counters::Counters;
 pub use datagram::{Datagram, Reply};
 pub use error::Error;
 pub use net::Net;
-pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv6Address};
+pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
 pub use tcp::{Listener, TcpStream};
 pub use wire::OUT_FRAMES;
 
