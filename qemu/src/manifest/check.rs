@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::{Component, PathBuf};
 
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
@@ -45,8 +46,8 @@ pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
         Problem { line, text: wrong }
     };
     let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
-    let Converted { manifest, iommu, ports, notices, ambiguity } = converted;
-    Ok(Checked { manifest, iommu, ports, notices, ambiguity: ambiguity.map(problem) })
+    let Converted { manifest, iommu, ports, notices, ambiguity, files } = converted;
+    Ok(Checked { manifest, iommu, ports, notices, ambiguity: ambiguity.map(problem), files })
 }
 
 /// A manifest whose complaints do not know their lines yet.
@@ -56,6 +57,7 @@ struct Converted {
     ports: Vec<Port>,
     notices: Vec<String>,
     ambiguity: Option<Wrong>,
+    files: Vec<(String, PathBuf)>,
 }
 
 fn parse(text: &str) -> Result<file::File, Wrong> {
@@ -72,6 +74,7 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
     let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
     let mut apps: Vec<App> = Vec::new();
+    let (mut files, mut wanted) = (Vec::new(), Vec::new());
     for app in file.app {
         unique(&app.name, apps.iter().map(|earlier| earlier.name.as_str()), "application")?;
         let cores = cores(&app, cpus, &mut spare, &mut notices)?;
@@ -84,12 +87,37 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
             cores,
             restart: app.restart.into(),
             devices,
+            sees_status: app.status,
+            may_start: app.may_start.as_ref().map(short_name).transpose()?,
+            files: app.files.as_ref().map(|folder| add_files(&mut files, &app.name, folder)).transpose()?,
         });
+        wanted.extend(app.may_start);
+    }
+    for name in &wanted {
+        if !apps.iter().any(|app| &app.name == name.get_ref()) {
+            return Err((name.span(), format!("there is no application {}", name.get_ref())));
+        }
     }
     let (pools, channels) = channels::channels(&file.channel, &apps)?;
     let when_done = file.when_done.into();
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done, apps, pools, channels };
-    Ok(Converted { manifest, iommu, ports, notices, ambiguity })
+    Ok(Converted { manifest, iommu, ports, notices, ambiguity, files })
+}
+
+/// Adds the folder of an application's files to `files`; gives its name in the bundle.
+fn add_files(
+    files: &mut Vec<(String, PathBuf)>,
+    app: &Spanned<String>,
+    folder: &Spanned<String>,
+) -> Result<String, Wrong> {
+    let path = PathBuf::from(folder.get_ref());
+    let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_inside || path.as_os_str().is_empty() {
+        return Err((folder.span(), "files are a folder of this tree, named from its top".to_owned()));
+    }
+    let name = format!("files:{}", app.get_ref());
+    files.push((name.clone(), path));
+    Ok(name)
 }
 
 fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
@@ -291,7 +319,7 @@ pub(super) fn short_name(name: &Spanned<String>) -> Result<String, Wrong> {
 fn grant_name(name: &Spanned<String>) -> Result<String, Wrong> {
     let text = word(name, NAME_BYTES)?;
     let is_core = text.strip_prefix("core").is_some_and(|rest| rest.parse::<u32>().is_ok());
-    if text == "stats" || is_core {
+    if ["stats", "status", "request", "files"].contains(&text.as_str()) || is_core {
         return Err((name.span(), format!("the name {text} is taken by the system")));
     }
     Ok(text)

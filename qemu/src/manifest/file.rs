@@ -66,6 +66,13 @@ pub(super) struct App {
     pub(super) restart: RestartWord,
     #[serde(default)]
     pub(super) device: Vec<Device>,
+    /// It sees how the machine is.
+    #[serde(default)]
+    pub(super) status: bool,
+    /// The application that it may have started.
+    pub(super) may_start: Option<Spanned<String>>,
+    /// A folder whose files it finds; from the top of the tree.
+    pub(super) files: Option<Spanned<String>>,
 }
 
 /// `[[app.device]]`.

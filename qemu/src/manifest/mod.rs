@@ -11,7 +11,7 @@ mod file;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -35,6 +35,8 @@ pub struct Checked {
     pub notices: Vec<String>,
     /// Two selectors that may turn out to mean one device. What runs finds out; an audit does not accept it.
     pub ambiguity: Option<Problem>,
+    /// Folders to pack: name in the bundle, path from the top of the tree.
+    pub files: Vec<(String, PathBuf)>,
 }
 
 impl Checked {

@@ -85,6 +85,30 @@ fn complaints_name_the_line() {
     }
 }
 
+#[test]
+fn what_an_application_sees_and_asks_for_is_checked() {
+    let app = |words: &str| format!("[[app]]\nname = \"a\"\nprogram = \"p\"\n{words}\n");
+    let rogue = "[[app]]\nname = \"rogue\"\nprogram = \"p\"\n";
+    let text = app("status = true\nmay_start = \"rogue\"\nfiles = \"apps/www\"") + rogue;
+    let checked = check(&text, 2).unwrap();
+    let first = &checked.manifest.apps[0];
+    assert_eq!((first.sees_status, first.may_start.as_deref()), (true, Some("rogue")));
+    assert_eq!(first.files.as_deref(), Some("files:a"));
+    assert_eq!(checked.files, [("files:a".to_owned(), "apps/www".into())]);
+    let plain = &checked.manifest.apps[1];
+    assert!(!plain.sees_status && plain.may_start.is_none() && plain.files.is_none());
+    for (words, expected) in [
+        ("may_start = \"rogue\"", "4: there is no application rogue"),
+        ("files = \"../x\"", "4: files are a folder of this tree"),
+        ("files = \"/etc\"", "4: files are a folder of this tree"),
+        ("files = \"\"", "4: files are a folder of this tree"),
+        ("status = 1", "4: "),
+    ] {
+        let complaint = complaint(&app(words));
+        assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
+    }
+}
+
 fn with_devices(devices: &str) -> String {
     format!("[[app]]\nname = \"a\"\nprogram = \"p\"\n{devices}")
 }

@@ -21,7 +21,7 @@ use crate::machine::{self, Machine};
 use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
-use crate::vm::config::EMULATED;
+use crate::vm::config::{EMULATED, edu};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
 use crate::workspace;
@@ -94,6 +94,9 @@ fn config(
             "waiting for a debugger: gdb {} -ex 'target remote 127.0.0.1:{port}'",
             workspace::shown(&system.kernel)
         );
+    }
+    for number in 0..system.edus {
+        extra.extend(edu(number));
     }
     Ok(Config {
         machine,

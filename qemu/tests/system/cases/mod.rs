@@ -25,6 +25,7 @@ mod restart;
 mod runner;
 mod selftest;
 mod sriov;
+mod status;
 mod tap;
 mod tcp;
 mod topology;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        status::CASES,
         block::CASES,
         confinement::CASES,
         topology::CASES,
