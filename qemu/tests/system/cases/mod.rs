@@ -12,6 +12,7 @@ mod echo;
 mod forward;
 mod frames;
 mod hotplug;
+mod http;
 mod lifecycle;
 mod link;
 mod linux;
@@ -29,6 +30,7 @@ mod tap;
 mod topology;
 mod vfio;
 mod virtio;
+mod web;
 
 use anyhow::Result;
 
@@ -53,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        http::CASES,
         status::CASES,
         block::CASES,
         confinement::CASES,
