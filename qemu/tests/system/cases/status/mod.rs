@@ -30,7 +30,7 @@ const ACCESSES: u64 = 9;
 fn a_rogue_is_stopped_and_told() -> Result<()> {
     let (mut guest, _) = Setup::new("rogue").edu().boot()?;
     guest.console_line("rogue: blocked: 0000:01:00.0 write to 0x200000, reason 0x5", LIMIT)?;
-    guest.console_line("rogue: blocked: 0000:01:00.0 read of 0xdeadbeefd000, reason 0x6", LIMIT)?;
+    guest.console_line("rogue: blocked: 0000:01:00.0 read of 0xdeadd000, reason 0x6", LIMIT)?;
     guest.console_line("rogue: 9 accesses tried, 9 told as blocked", LIMIT)?;
     guest.console_line("app rogue exited", LIMIT)?;
     let status = guest.status()?;
