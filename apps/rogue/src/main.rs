@@ -23,7 +23,7 @@ const ACCESSES: u32 = 9;
 /// Where the kernel lies in physical memory (`kernel/linker.ld`).
 const KERNEL: Iova = Iova(0x20_0000);
 /// Where nothing is.
-const NOWHERE: Iova = Iova(0xdead_beef_d000);
+const NOWHERE: Iova = Iova(0xdead_d000);
 /// How long to wait for the record of a blocked access.
 const FAULT_LIMIT_NS: u64 = 300_000_000;
 const LOOK_NS: u64 = 1_000_000;

@@ -12,6 +12,7 @@ mod echo;
 mod forward;
 mod frames;
 mod hotplug;
+mod http;
 mod lifecycle;
 mod link;
 mod linux;
@@ -31,6 +32,7 @@ mod tcp;
 mod topology;
 mod vfio;
 mod virtio;
+mod web;
 
 use anyhow::Result;
 
@@ -55,6 +57,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        http::CASES,
         status::CASES,
         block::CASES,
         confinement::CASES,
