@@ -52,6 +52,7 @@ where
         if !self.place.share.look() {
             return self.let_go();
         }
+        self.patience_ns = None;
         let Place { share, stats, .. } = &mut self.place;
         let (pool, before) = (&mut share.pool, &mut share.ends[0]);
         let came = before.receive(pool, &mut self.frames);

@@ -94,8 +94,12 @@ impl Pool {
         core::mem::take(&mut self.lent)
     }
 
-    /// Lets a neighbour have everything on the free list; returns how many. No word of it is sent.
+    /// Lets a neighbour have everything on the free list, and takes it for the holder of all that others have; returns how
+    /// many buffers left. No word of it is sent.
     pub fn surrender(&mut self, neighbour: NonZeroU8) -> usize {
+        for holder in self.holders.iter_mut().filter(|holder| **holder != 0) {
+            *holder = neighbour.get();
+        }
         let mut count = 0;
         while !self.holders.is_empty()
             && let Some(buf) = self.take()

@@ -49,6 +49,18 @@ fn everything_is_taken_back_once() {
     assert_eq!(all.len(), 4);
 }
 
+/// Who is between two others passes a buffer on to one and, anew, may get it from the other only.
+#[test]
+fn after_surrender_everything_is_one_neighbours() {
+    let mut pool = pool();
+    let buf = pool.take().expect("a buffer");
+    let number = pool.lend_to(TWO, buf).expect("the pool's own");
+    assert_eq!((pool.surrender(ONE), pool.lent()), (3, 4));
+    assert_eq!(pool.redeem(TWO, number, 0, 0).err(), Some(Refused::NotTheirs));
+    let buf = pool.redeem(ONE, number, 0, 0).expect("it has it now");
+    pool.put(buf);
+}
+
 #[test]
 fn a_pool_that_is_not_shared_lends_nothing() {
     let memory = SimWindow::default().allocate(usize::from(BUF_BYTES)).expect("heap memory");
