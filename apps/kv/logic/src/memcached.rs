@@ -130,7 +130,6 @@ pub fn answer(store: &mut Store, now_ms: u64, datagram: &[u8], reply: &mut [u8])
         },
     };
     if out.is_cut {
-        (out.len, out.is_cut) = (HEADER_BYTES, false);
         refuse(&mut out, Refusal::LongAnswer);
     }
     (!is_silent).then_some(out.len)

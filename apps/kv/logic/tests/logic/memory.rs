@@ -30,6 +30,14 @@ fn a_full_store_refuses_and_stays_as_it_was() {
 }
 
 #[test]
+fn an_ended_entry_is_not_seen_before_it_is_swept() {
+    let mut store = store(1 << 20);
+    store.set(b"a", b"b", 0, 1000, 0).unwrap();
+    assert!(store.get(b"a", 999).is_some());
+    assert!(store.get(b"a", 1000).is_none() && store.is_empty());
+}
+
+#[test]
 fn ended_entries_give_their_memory_back_unasked() {
     let mut store = store(1 << 20);
     for key in 0..2000_u32 {

@@ -251,6 +251,7 @@ fn broken_protocol_ends_the_connection() {
     assert_eq!(last_words(&[&b"*"[..], &[b'1'; 40]].concat()), error("too big mbulk count string"));
     assert_eq!(last_words(&[&b"*1\r\n$"[..], &[b'1'; 40]].concat()), error("too big bulk count string"));
     assert_eq!(last_words(&[b'a'; 70_000]), error("too big inline request"));
+    assert_eq!(last_words(&[&[b'a'; 70_000], &b"\r\n"[..]].concat()), error("too big inline request"));
     assert_eq!(last_words(b"SET a \"b\r\n"), error("unbalanced quotes in request"));
     assert_eq!(last_words(b"*1\r\n$1\r\nabc"), error("expected CRLF after a string"));
     let long = command(&[b"MSET", &[b'a'; 1_000_000], &[b'b'; 1_000_000], &[b'c'; 1_000_000]]);
