@@ -91,7 +91,8 @@ pub struct RunOptions {
     /// Image file of a disk (raw; written to); may be given again for more
     #[arg(long, value_name = "FILE")]
     pub disk: Vec<PathBuf>,
-    /// UDP port of this host that leads to the guest's port 7 (default: 7007, or the next free one)
+    /// Port of this host that leads to the guest's first port: the first `[[port]]` of the manifest, else UDP port 7
+    /// (default: what the manifest says, else 7007, or the next free one)
     #[arg(long)]
     pub port: Option<u16>,
     /// Attach this terminal to the guest's serial console (default: only show its log)

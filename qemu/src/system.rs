@@ -8,6 +8,8 @@ use weir_abi::choice::IommuChoice;
 
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
+use crate::manifest::Checked;
+use crate::port::Port;
 use crate::{bundle, manifest, workspace};
 
 /// A system, built.
@@ -21,6 +23,8 @@ pub struct System {
     pub programs: Vec<(String, PathBuf)>,
     /// How the kernel is to confine devices, where the manifest says.
     pub iommu: Option<IommuChoice>,
+    /// Ports of the guest that are to be reached from this host.
+    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
 }
@@ -61,7 +65,8 @@ impl System {
         let name = path.file_stem().unwrap_or_default().display();
         let name = format!("{name}-{cpus}-{}", profile.word());
         let bundle = keep(&name, &bundle::write(&contents)?)?;
-        Ok(System { kernel, bundle, programs, iommu: checked.iommu, notices: checked.notices })
+        let Checked { iommu, ports, notices, .. } = checked;
+        Ok(System { kernel, bundle, programs, iommu, ports, notices })
     }
 
     /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`
@@ -79,7 +84,7 @@ impl System {
         contents.extend(files.iter().cloned());
         let bundle = keep(name, &bundle::write(&contents)?)?;
         let programs = vec![(weir_abi::bundle::INIT.to_owned(), file)];
-        Ok(System { kernel, bundle, programs, iommu: None, notices: vec![] })
+        Ok(System { kernel, bundle, programs, iommu: None, ports: vec![], notices: vec![] })
     }
 }
 

@@ -13,6 +13,7 @@ use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
 
 use super::Checked;
 use super::file;
+use crate::port::{Port, Protocol};
 
 /// What is wrong with a manifest, and in which line (from 1).
 #[derive(Debug, PartialEq, Eq)]
@@ -45,14 +46,15 @@ pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
         Problem { line, text: wrong }
     };
     let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
-    let Converted { manifest, iommu, notices, ambiguity } = converted;
-    Ok(Checked { manifest, iommu, notices, ambiguity: ambiguity.map(problem) })
+    let Converted { manifest, iommu, ports, notices, ambiguity } = converted;
+    Ok(Checked { manifest, iommu, ports, notices, ambiguity: ambiguity.map(problem) })
 }
 
 /// A manifest whose complaints do not know their lines yet.
 struct Converted {
     manifest: Manifest,
     iommu: Option<IommuChoice>,
+    ports: Vec<Port>,
     notices: Vec<String>,
     ambiguity: Option<Wrong>,
 }
@@ -66,6 +68,7 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
 
 fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
     let iommu = file.iommu.as_ref().map(iommu_choice).transpose()?;
+    let ports = file.port.iter().map(port).collect::<Result<_, _>>()?;
     let mut notices = Vec::new();
     let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
@@ -85,12 +88,26 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
         });
     }
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done: file.when_done.into(), apps };
-    Ok(Converted { manifest, iommu, notices, ambiguity })
+    Ok(Converted { manifest, iommu, ports, notices, ambiguity })
 }
 
 fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
     let unknown = || (word.span(), format!("iommu is one of {}", IommuChoice::LIST));
     IommuChoice::from_word(word.get_ref()).ok_or_else(unknown)
+}
+
+/// A port of the guest's, as `tcp:80`.
+fn port(port: &file::Port) -> Result<Port, Wrong> {
+    let parsed = port.to.get_ref().split_once(':').and_then(|(protocol, number)| {
+        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.word() == protocol)?;
+        Some((protocol, number.parse().ok().filter(|&number| number > 0)?))
+    });
+    let (protocol, guest) =
+        parsed.ok_or_else(|| (port.to.span(), "a port is tcp:NUMBER or udp:NUMBER".to_owned()))?;
+    if *port.from.get_ref() < 1024 {
+        return Err((port.from.span(), "ports of this host below 1024 are the administrator's".to_owned()));
+    }
+    Ok(Port { protocol, guest, preferred: *port.from.get_ref(), hint: Some(port.hint.clone()) })
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.

@@ -15,6 +15,21 @@ pub(super) struct File {
     pub(super) iommu: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) app: Vec<App>,
+    #[serde(default)]
+    pub(super) port: Vec<Port>,
+}
+
+/// `[[port]]`: a port of the guest that `weir run` makes reachable from this host.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    /// The guest's port, such as `tcp:80`.
+    pub(super) to: Spanned<String>,
+    /// The port of this host to take, or one of the next.
+    pub(super) from: Spanned<u16>,
+    /// What to type; `{port}` stands for this host's port.
+    #[serde(rename = "try")]
+    pub(super) hint: String,
 }
 
 /// `[[app]]`.

@@ -19,6 +19,8 @@ pub use check::{Problem, check};
 use weir_abi::choice::IommuChoice;
 use weir_abi::manifest::Manifest;
 
+use crate::port::Port;
+
 /// A checked manifest, made for a machine.
 #[derive(Debug)]
 pub struct Checked {
@@ -26,6 +28,8 @@ pub struct Checked {
     pub manifest: Manifest,
     /// How the kernel is to confine devices, where the manifest says; the kernel is told on its command line.
     pub iommu: Option<IommuChoice>,
+    /// Ports of the guest that are to be reached from this host.
+    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
     /// Two selectors that may turn out to mean one device. What runs finds out; an audit does not accept it.

@@ -132,7 +132,14 @@ fn start(code: Code) -> Result<Guest> {
     let (kernel, bundle) = (config.kernel.clone(), config.bundle.clone());
     Guest::start(
         &config,
-        Symbols::new(&System { kernel, bundle, programs: vec![], iommu: None, notices: vec![] }),
+        Symbols::new(&System {
+            kernel,
+            bundle,
+            programs: vec![],
+            iommu: None,
+            ports: vec![],
+            notices: vec![],
+        }),
     )
 }
 
