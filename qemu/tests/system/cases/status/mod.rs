@@ -95,7 +95,7 @@ fn page_json_and_metrics_say_the_same() -> Result<()> {
 
 /// Numbers that move, plots, a phone's width; then the button, and blocked accesses appear.
 fn a_browser_sees_live_numbers_and_the_attack() -> Result<()> {
-    let (mut guest, port) = boot()?;
+    let (guest, port) = boot()?;
     let mut browser = Browser::open(&format!("http://127.0.0.1:{port}/"))?;
     let see =
         |guest: &Guest, result: Result<()>| result.map_err(|error| guest.failure(&format!("{error:#}")));
