@@ -7,6 +7,7 @@ mod archive;
 mod dpdk;
 mod packages;
 mod qemu;
+mod redis;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ pub use archive::{Archive, Distribution};
 pub use dpdk::{Testpmd, testpmd};
 pub use packages::{Release, Unpacked, unpacked};
 pub use qemu::{Qemu, Series, qemu};
+pub use redis::{Redis, redis};
 
 /// Where the private copies are: `$XDG_CACHE_HOME/weir`, else `~/.cache/weir`.
 ///

@@ -12,6 +12,7 @@ mod echo;
 mod forward;
 mod frames;
 mod hotplug;
+mod kv;
 mod lifecycle;
 mod link;
 mod linux;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         selftest::CASES,
         echo::CASES,
         block::CASES,
+        kv::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
