@@ -13,6 +13,7 @@ mod forward;
 mod frames;
 mod hotplug;
 mod http;
+mod kv;
 mod lifecycle;
 mod link;
 mod linux;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         http::CASES,
         status::CASES,
         block::CASES,
+        kv::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
