@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use super::{Archive, Distribution, Release, unpacked};
 use crate::child;
 
-/// Suites that have it, best first.
+/// Suites that have it; older ones keep the loader outside `usr`, where it is not looked for.
 const RELEASES: [(Distribution, Release); 2] = [
-    (Distribution::Debian, Release { suite: "bookworm", base: "bookworm" }),
-    (Distribution::Ubuntu, Release { suite: "noble", base: "noble" }),
+    (Distribution::Debian, Release { suite: "trixie", base: "trixie" }),
+    (Distribution::Ubuntu, Release { suite: "resolute", base: "resolute" }),
 ];
 
 /// The scripts that start them.

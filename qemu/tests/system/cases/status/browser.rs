@@ -99,13 +99,17 @@ impl Browser {
         }
     }
 
-    /// Waits until an expression in the page is true.
+    /// Waits until an expression in the page is true. Before the page is there, most cannot be evaluated.
     pub(super) fn wait_for(&mut self, expression: &str) -> Result<()> {
         let until = Instant::now() + LIMIT;
-        while self.value(expression)? != true {
+        loop {
+            let value = self.value(expression);
+            if value.as_ref().is_ok_and(|value| value == true) {
+                break;
+            }
             if Instant::now() > until {
                 let text = self.value("document.body.innerText")?;
-                bail!("the page does not come to `{expression}`; it says: {text}");
+                bail!("the page does not come to `{expression}` ({value:?}); it says: {text}");
             }
             std::thread::sleep(LOOK);
         }
