@@ -84,7 +84,8 @@ impl Net {
 
 /// Applications use these.
 impl Net {
-    /// Listens for connections to `port`; at most `backlog` wait to be accepted, others are turned down.
+    /// Listens for connections to `port`. While `backlog` wait to be accepted no further handshake begins; its peer asks
+    /// again. Those that are under way are still let in.
     ///
     /// # Errors
     /// `PortTaken`.

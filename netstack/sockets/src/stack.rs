@@ -375,10 +375,7 @@ impl Stack {
     fn offer(&mut self, index: u32, port: u16) {
         let id = self.connections.id(index);
         let Some(listening) = self.listeners.get_mut(&port) else { return self.free(index) };
-        if listening.waiting.len() >= listening.backlog {
-            self.wire.counters.refused += 1;
-            return self.let_go(id);
-        }
+        // Also where enough wait: the peer was told that it is connected.
         listening.waiting.push_back(id);
         if let Some(waker) = listening.acceptor.take() {
             waker.wake();
