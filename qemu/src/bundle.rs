@@ -2,12 +2,17 @@
 //!
 //! Programs are stripped to what the kernel maps; the symbols stay on this side, in the files cargo built.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use object::elf::{FileHeader64, PT_NULL, SHN_UNDEF};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, U16, U64};
 use weir_abi::bundle::{ENTRY_NAME_BYTES, Entry, Header, MAGIC, VERSION};
 use zerocopy::IntoBytes;
+
+use crate::workspace;
 
 /// The bundle with `files`: (name, contents).
 ///
@@ -35,6 +40,37 @@ pub fn write(files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
         bundle.extend_from_slice(contents);
     }
     Ok(bundle)
+}
+
+/// The files below `folder` as a bundle of their own, by their paths from there, written with `/`.
+///
+/// # Errors
+/// A file cannot be read, or its path does not fit.
+pub fn folder(folder: &Path) -> Result<Vec<u8>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        let shown = workspace::shown(&next);
+        for entry in fs::read_dir(&next).with_context(|| format!("cannot read the folder {shown}"))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path
+                .strip_prefix(folder)?
+                .to_str()
+                .with_context(|| format!("{shown}: a name is no UTF-8"))?;
+            let contents =
+                fs::read(&path).with_context(|| format!("cannot read {}", workspace::shown(&path)))?;
+            files.push((name.to_owned(), contents));
+        }
+    }
+    // A folder lists its files in no order that stays.
+    files.sort();
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(name, contents)| (name.as_str(), contents.clone())).collect();
+    write(&files)
 }
 
 /// [`weir_abi::layout::PAGE_BYTES`] as a length on this side.
@@ -91,6 +127,19 @@ mod tests {
         }
         assert!(entries(&bundle).unwrap().iter().all(|entry| entry.offset.get() % PAGE as u64 == 0));
         assert_eq!(find(&bundle, "other"), None);
+    }
+
+    #[test]
+    fn a_folder_is_a_bundle_of_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("index.html"), "<p>").unwrap();
+        fs::write(dir.path().join("a/b/c.txt"), "").unwrap();
+        let bundle = folder(dir.path()).unwrap();
+        assert_eq!(entries(&bundle).unwrap().len(), 2);
+        assert_eq!(find(&bundle, "index.html"), Some(&b"<p>"[..]));
+        assert_eq!(find(&bundle, "a/b/c.txt"), Some(&b""[..]));
+        assert!(folder(&dir.path().join("other")).is_err());
     }
 
     #[test]

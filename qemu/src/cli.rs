@@ -21,6 +21,7 @@ Examples:
   ./weir run                          build and boot the default system; Ctrl-C ends it
   ./weir run --serial                 the same, with the supervisor's console on this terminal
   ./weir run --timeout 20 --json out  twenty seconds, final counters into the file `out`
+  ./weir new my-app                   an application to start from; ./weir run my-app boots it
   ./weir test                         every test, on the host and in QEMU
   ./weir test boot                    the tests whose name contains `boot`
   ./weir audit --machine q35-vtd      who reaches what in the default system on that machine
@@ -42,6 +43,8 @@ pub enum Command {
     Audit(AuditOptions),
     /// Measure boot, kernel size, system-call cost and kernel entries per packet
     Measure(MeasureOptions),
+    /// Make a working application to start from, in apps/NAME
+    New(NewOptions),
     /// Write kernel and bundle as files, and say how to boot them
     Image(ImageOptions),
     /// Only make sure that everything needed is there (Rust targets, QEMU)
@@ -91,7 +94,8 @@ pub struct RunOptions {
     /// Image file of a disk (raw; written to); may be given again for more
     #[arg(long, value_name = "FILE")]
     pub disk: Vec<PathBuf>,
-    /// UDP port of this host that leads to the guest's port 7 (default: 7007, or the next free one)
+    /// Port of this host that leads to the guest's first port: the first `[[port]]` of the manifest, else UDP port 7
+    /// (default: what the manifest says, else 7007, or the next free one)
     #[arg(long)]
     pub port: Option<u16>,
     /// Attach this terminal to the guest's serial console (default: only show its log)
@@ -113,6 +117,13 @@ pub struct RunOptions {
 
 fn iommu_choice(word: &str) -> Result<IommuChoice, String> {
     IommuChoice::from_word(word).ok_or_else(|| format!("the modes are {}", IommuChoice::LIST))
+}
+
+/// Options of `weir new`.
+#[derive(Debug, Args)]
+pub struct NewOptions {
+    /// The application's name, such as my-app
+    pub name: String,
 }
 
 /// Options of `weir test`.

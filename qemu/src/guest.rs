@@ -9,7 +9,7 @@ use crate::build::Profile;
 use crate::machine::Machine;
 use crate::report::{App, Ready, Report, Samples, Status};
 use crate::system::System;
-use crate::vm::config::{COUNTING, EMULATED};
+use crate::vm::config::{COUNTING, EMULATED, edu};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, Vm, observer, without_escapes};
 use crate::workspace;
@@ -110,6 +110,13 @@ impl Setup {
     #[must_use]
     pub fn with(mut self, words: &[&str]) -> Setup {
         self.extra.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Adds a device that copies to any address (`edu`), for a rogue.
+    #[must_use]
+    pub fn edu(mut self) -> Setup {
+        self.extra.extend(edu(0));
         self
     }
 

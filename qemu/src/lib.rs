@@ -24,6 +24,7 @@ pub mod machine;
 pub mod manifest;
 pub mod measure;
 pub mod miri;
+pub mod new;
 pub mod peer;
 pub mod port;
 pub mod progress;

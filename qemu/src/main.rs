@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use weir_runner::cli::{self, Command};
-use weir_runner::{audit, docs, image, measure, miri, run, suite, tools};
+use weir_runner::{audit, docs, image, measure, miri, new, run, suite, tools};
 
 /// Exit status of a wrong invocation or a missing prerequisite: the guest was never judged.
 const CANNOT_START: u8 = 2;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Test(options) => suite::run(&options),
         Command::Audit(options) => audit::run(&options),
         Command::Measure(options) => measure::run(&options),
+        Command::New(options) => new::write(&options),
         Command::Image(options) => image::write(&options),
         Command::Setup => tools::set_up(),
         Command::Docs => docs::write(),

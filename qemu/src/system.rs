@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use weir_abi::choice::IommuChoice;
+use weir_abi::manifest::{DeviceGrant, DeviceSelect};
 
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
+use crate::manifest::Checked;
+use crate::port::Port;
 use crate::{bundle, manifest, workspace};
 
 /// A system, built.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct System {
     /// The kernel's ELF file, with symbols.
     pub kernel: PathBuf,
@@ -21,9 +24,16 @@ pub struct System {
     pub programs: Vec<(String, PathBuf)>,
     /// How the kernel is to confine devices, where the manifest says.
     pub iommu: Option<IommuChoice>,
+    /// Ports of the guest that are to be reached from this host.
+    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
+    /// How many `edu` devices the manifest grants by id.
+    pub edus: usize,
 }
+
+/// Vendor and device id of QEMU's `edu`.
+const EDU: (u16, u16) = (0x1234, 0x11e8);
 
 impl System {
     /// Builds the system that `options` name; the bundle goes below the target directory.
@@ -53,6 +63,9 @@ impl System {
             let elf = fs::read(file).with_context(|| format!("cannot read {}", workspace::shown(file)))?;
             contents.push((name, bundle::stripped(&elf).with_context(|| workspace::shown(file))?));
         }
+        for (name, folder) in &checked.files {
+            contents.push((name, bundle::folder(&workspace::root().join(folder))?));
+        }
         let apps = checked.manifest.apps.iter();
         let mut programs: Vec<_> =
             apps.filter_map(|app| Some((app.name.clone(), file_of(&app.program)?))).collect();
@@ -61,7 +74,10 @@ impl System {
         let name = path.file_stem().unwrap_or_default().display();
         let name = format!("{name}-{cpus}-{}", profile.word());
         let bundle = keep(&name, &bundle::write(&contents)?)?;
-        Ok(System { kernel, bundle, programs, iommu: checked.iommu, notices: checked.notices })
+        let edus =
+            checked.manifest.apps.iter().flat_map(|app| &app.devices).filter(|grant| is_edu(grant)).count();
+        let Checked { iommu, ports, notices, .. } = checked;
+        Ok(System { kernel, bundle, programs, iommu, ports, notices, edus })
     }
 
     /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`
@@ -79,8 +95,12 @@ impl System {
         contents.extend(files.iter().cloned());
         let bundle = keep(name, &bundle::write(&contents)?)?;
         let programs = vec![(weir_abi::bundle::INIT.to_owned(), file)];
-        Ok(System { kernel, bundle, programs, iommu: None, notices: vec![] })
+        Ok(System { kernel, bundle, programs, ..System::default() })
     }
+}
+
+fn is_edu(grant: &DeviceGrant) -> bool {
+    matches!(grant.select, DeviceSelect::Id { vendor, device, .. } if (vendor, device) == EDU)
 }
 
 /// Writes the bundle under a name that stays, so that a command line shown to people can be typed again;

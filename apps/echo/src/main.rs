@@ -4,7 +4,8 @@
 //! entered at all; on a shared one it sleeps when idle, one entry per sleep.
 //!
 //! Reading order: [`words`] (what it is told) · this file (set-up) · [`data_path`] · [`watch`] (what is looked
-//! at between packets) · [`rogue`] (the attack that shows that the device is confined).
+//! at between packets) · [`rogue`] (the attack that shows that the device is confined) · [`stack`] (TCP, too, by the whole
+//! network stack).
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ extern crate alloc;
 
 mod data_path;
 mod rogue;
+mod stack;
 mod watch;
 mod words;
 
@@ -59,6 +61,8 @@ enum Failure {
     Channel(#[from] channel::nic::Error),
     #[error("nic: it has no MAC address")]
     NoMac,
+    #[error("{0}")]
+    Service(#[from] weir_service::Failure),
 }
 
 impl Failure {
@@ -77,6 +81,12 @@ struct Port<N: Nic> {
 }
 
 fn main(mut env: Env) -> Result<(), Failure> {
+    if let Some((first, rest)) = env.args().split_first()
+        && first == "tcp"
+    {
+        let rest = rest.to_vec();
+        return stack::serve(&mut env, &rest);
+    }
     let words = Words::parse(env.args())?;
     let stats = env.stats()?;
     let device = env.device("nic");
@@ -195,7 +205,7 @@ fn serve<N: Nic>(
 where
     Failure: From<N::Error>,
 {
-    let queues = Queues { interrupt: !is_alone, entries: words.entries };
+    let queues = Queues { interrupt: !is_alone, entries: words.entries, long_frames: false };
     let mut port = Port::<N>::open(device, queues)?;
     let own = port.net.read_mac()?.ok_or(Failure::NoMac)?;
     let mac = MacAddress(words.mac.unwrap_or(own));

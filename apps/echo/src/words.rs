@@ -29,7 +29,7 @@ pub(crate) struct Words {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadWord {
     #[error(
-        "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, not `{0}`"
+        "the first word must be the address to answer for, ADDRESS/PREFIX such as 10.0.2.15/24, or `tcp`, not `{0}`"
     )]
     Address(String),
     #[error(

@@ -13,6 +13,7 @@ use weir_init_logic::report::AppStatus;
 use weir_rt::clock::now_ns;
 use weir_rt::log;
 
+use crate::board::Request;
 use crate::launch::Life;
 
 /// An application.
@@ -32,6 +33,8 @@ pub(crate) struct App {
     lacks_device: bool,
     /// It is to be started as soon as its devices are reset.
     awaits_devices: bool,
+    /// The number of its last process.
+    process: Option<u32>,
 }
 
 impl App {
@@ -47,6 +50,7 @@ impl App {
             due_ns: None,
             lacks_device: false,
             awaits_devices: false,
+            process: None,
         }
     }
 
@@ -94,6 +98,7 @@ impl App {
     pub(crate) fn begin(&mut self, life: Life) {
         (self.awaits_devices, self.lacks_device) = (false, false);
         self.life = Some(life);
+        self.process = self.info().map(|info| info.id);
     }
 
     /// Whether it is time for another life; says so once.
@@ -136,6 +141,22 @@ impl App {
         } else {
             log!("app {name} {ending}");
         }
+    }
+
+    /// Whether process `id` is its present or last one.
+    pub(crate) fn was_process(&self, id: u32) -> bool {
+        self.process == Some(id)
+    }
+
+    /// Whether it asks now for the application that it may have started.
+    pub(crate) fn asks(&mut self) -> bool {
+        let request = self.life.as_mut().and_then(|life| life.request.as_mut());
+        request.is_some_and(Request::is_heard)
+    }
+
+    /// Whether it never ran.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.life.is_none() && self.last.is_none()
     }
 
     /// What the kernel knows about its process.

@@ -75,9 +75,8 @@ impl Supervisor {
     }
 
     /// The name of the process with this number.
-    fn process_name(&self, id: u32) -> String {
-        let has_id = |app: &&App| app.info().is_some_and(|info| info.id == id);
-        match self.apps.iter().find(has_id) {
+    pub(crate) fn process_name(&self, id: u32) -> String {
+        match self.apps.iter().find(|app| app.was_process(id)) {
             Some(app) => app.name().into(),
             None if id == kernel_page().process_id => "init".into(),
             None => format!("process {id}"),

@@ -20,6 +20,7 @@ use weir_rt::process::Placement;
 use weir_rt::thread::{STACK_BYTES, stack_end};
 use weir_rt::{Access, Core, Event, Memory, Process, System, log};
 
+use crate::board::{Board, Request};
 use crate::channels::{Channels, Ends};
 use crate::devices::Devices;
 
@@ -34,8 +35,17 @@ pub(crate) struct Life {
     pub(crate) stats: StatsView,
     /// When it began.
     pub(crate) started_ns: u64,
+    /// The word by which it asks for another application.
+    pub(crate) request: Option<Request>,
     /// Its cores, which go back when this is dropped.
     _cores: Vec<Core>,
+}
+
+/// What the supervisor keeps of an application that runs.
+struct Held {
+    stats: StatsView,
+    request: Option<Request>,
+    cores: Vec<Core>,
 }
 
 /// Why an application was not started.
@@ -71,6 +81,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) files: &'a [u8],
     pub(crate) devices: &'a Devices,
     pub(crate) channels: &'a Channels,
+    /// What an application sees that sees how the machine is.
+    pub(crate) board: Option<&'a Board>,
     /// Signalled when a process ends.
     pub(crate) ended: &'a Event,
 }
@@ -93,13 +105,13 @@ impl Launcher<'_> {
             self.channels.grant(index, &process).map_err(refused("its channels could not be granted"));
         let result = granted.and_then(|granted| {
             let (channels, ends) = granted.unzip();
-            let (stats, cores) = self.complete(app, restarts, channels, file, &program, &process)?;
+            let held = self.complete(app, restarts, channels, file, &program, &process)?;
             let id = process.info().map_err(refused("it could not be asked about"))?.id;
-            Ok((id, ends, stats, cores))
+            Ok((id, ends, held))
         });
         match result {
-            Ok((id, ends, stats, cores)) => {
-                Ok(Life { process, id, ends, stats, started_ns: now_ns(), _cores: cores })
+            Ok((id, ends, Held { stats, request, cores })) => {
+                Ok(Life { process, id, ends, stats, started_ns: now_ns(), request, _cores: cores })
             }
             Err(error) => {
                 // Frees what it holds, above all its devices. It has no thread, so it is not `Gone`.
@@ -118,7 +130,7 @@ impl Launcher<'_> {
         file: &[u8],
         program: &Program,
         process: &Process,
-    ) -> Result<(StatsView, Vec<Core>), LaunchError> {
+    ) -> Result<Held, LaunchError> {
         for segment in &program.segments {
             load(process, segment, file).map_err(refused("its program could not be mapped"))?;
         }
@@ -128,6 +140,9 @@ impl Launcher<'_> {
             grant_stats(process, &mut grants).map_err(refused("its counters could not be granted"))?;
         let cores =
             self.grant_cores(app, process, &mut grants).map_err(refused("its cores could not be granted"))?;
+        let request = self
+            .grant_views(app, process, &mut grants)
+            .map_err(refused("it could not be shown what its manifest says"))?;
         self.grant_devices(app, process, &mut grants)?;
         let (name, args) = (app.name.clone(), app.args.clone());
         let start = Start { name, args, restarts, grants, channels };
@@ -136,7 +151,24 @@ impl Launcher<'_> {
         process
             .start_thread(program.entry, stack_end(0), block, cores.first())
             .map_err(refused("its thread could not be started"))?;
-        Ok((stats, cores))
+        Ok(Held { stats, request, cores })
+    }
+
+    /// Grants what it sees besides its own: the board, the word by which it asks, its files.
+    fn grant_views(
+        &self,
+        app: &manifest::App,
+        process: &Process,
+        grants: &mut Vec<Grant>,
+    ) -> Result<Option<Request>, Error> {
+        if let Some(board) = self.board.filter(|_| app.sees_status) {
+            board.grant(process, grants)?;
+        }
+        if let Some(entry) = &app.files {
+            let files = bundle::find(self.files, entry).ok_or(Error::NotFound)?;
+            grant_files(process, files, grants)?;
+        }
+        app.may_start.as_ref().map(|_| Request::grant(process, grants)).transpose()
     }
 
     /// Grants as many whole cores as there are, up to what the manifest says.
@@ -219,6 +251,14 @@ fn grant_stats(process: &Process, grants: &mut Vec<Grant>) -> Result<StatsView, 
     let handle = process.give(&memory, Rights::READ.union(Rights::WRITE))?;
     grants.push(Grant { name: "stats".into(), handle });
     StatsView::map(&memory)
+}
+
+/// Copies `files` to memory that nobody can write to any more, and grants it as `files`.
+fn grant_files(process: &Process, files: &[u8], grants: &mut Vec<Grant>) -> Result<(), Error> {
+    let memory = Memory::create(files.len() as u64)?;
+    memory.map(Access::ReadWrite)?.write(0, files).ok_or(Error::BadArgument)?;
+    grants.push(Grant { name: "files".into(), handle: process.give(&memory, Rights::READ)? });
+    Ok(())
 }
 
 /// Maps the encoded start block, read-only; gives its address and length.

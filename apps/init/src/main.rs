@@ -6,7 +6,8 @@
 //! an application, and an application that ends cannot end it.
 //!
 //! What can be decided without the kernel is in `weir-init-logic`, tested on the host. Reading order:
-//! `supervisor` (the loop) · `app` · `launch` · `devices` · `slots` · `channels` · `console`, `commands` · `sample` · `audit`.
+//! `supervisor` (the loop) · `app` · `launch` · `devices` · `slots` · `channels` · `console`, `commands` · `sample` · `audit` ·
+//! `board`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ extern crate alloc;
 
 mod app;
 mod audit;
+mod board;
 mod channels;
 mod commands;
 mod console;

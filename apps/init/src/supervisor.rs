@@ -7,14 +7,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use weir_abi::Error;
-use weir_abi::info::SystemInfo;
+use weir_abi::device::DeviceInfo;
+use weir_abi::info::{FaultInfo, SystemInfo};
 use weir_abi::manifest::{Manifest, WhenDone};
-use weir_init_logic::report;
+use weir_board::Snapshot;
+use weir_init_logic::select::position;
+use weir_init_logic::{report, snapshot};
 use weir_rt::clock::now_ns;
 use weir_rt::system::REPORTS;
 use weir_rt::{Event, System, log};
 
 use crate::app::App;
+use crate::board::Board;
 use crate::channels::Channels;
 use crate::console::Console;
 use crate::devices::{Devices, HandOver};
@@ -41,6 +45,8 @@ pub(crate) struct Supervisor {
     pub(crate) samples: [Sample; 2],
     /// The console said so.
     pub(crate) is_power_off_wanted: bool,
+    /// What applications are told, where one of them sees it.
+    board: Option<Board>,
     files: &'static [u8],
     when_done: WhenDone,
     /// Signalled by ending processes and by the console.
@@ -59,6 +65,8 @@ impl Supervisor {
         system.watch_pci(&wake)?;
         let channels = Channels::create(&manifest)?;
         let apps: Vec<App> = manifest.apps.into_iter().map(App::new).collect();
+        let sees_status = apps.iter().any(|app| app.manifest.sees_status);
+        let board = sees_status.then(Board::create).transpose()?;
         Ok(Supervisor {
             system,
             slots: Slots::find(system),
@@ -68,6 +76,7 @@ impl Supervisor {
             apps,
             console: Console::new(system),
             is_power_off_wanted: false,
+            board,
             files,
             when_done: manifest.when_done,
             wake,
@@ -80,7 +89,9 @@ impl Supervisor {
     /// Runs the system; gives the code to power off with.
     pub(crate) fn run(mut self) -> u64 {
         for index in 0..self.apps.len() {
-            self.start(index);
+            if !self.is_asked_for(index) {
+                self.start(index);
+            }
         }
         loop {
             let seen = self.wake.count();
@@ -118,6 +129,8 @@ impl Supervisor {
             self.samples.swap(0, 1);
             self.samples[1] = Sample::take(self.system, &self.apps);
             self.report_status();
+            self.hear_requests();
+            self.publish();
         }
     }
 
@@ -160,6 +173,68 @@ impl Supervisor {
         })
     }
 
+    /// Whether it is started when another application asks for it, and not before.
+    fn is_asked_for(&self, index: usize) -> bool {
+        let name = self.apps[index].name();
+        self.apps.iter().any(|app| app.manifest.may_start.as_deref() == Some(name))
+    }
+
+    /// Starts what applications ask for that may, unless it runs.
+    fn hear_requests(&mut self) {
+        for asking in 0..self.apps.len() {
+            if !self.apps[asking].asks() {
+                continue;
+            }
+            let wanted = self.apps[asking].manifest.may_start.as_deref();
+            let Some(index) = self.apps.iter().position(|app| Some(app.name()) == wanted) else { continue };
+            if self.apps[index].is_unborn() {
+                self.start(index);
+            } else if self.apps[index].life().is_none() {
+                self.apps[index].start_now();
+            }
+        }
+    }
+
+    /// Tells applications how the machine is.
+    fn publish(&mut self) {
+        // Taken out, so that the rest can be read meanwhile.
+        if let Some(mut board) = self.board.take() {
+            board.publish(&self.snapshot());
+            self.board = Some(board);
+        }
+    }
+
+    /// How the machine is.
+    fn snapshot(&self) -> Snapshot {
+        let system = self.system_info();
+        let infos = self.devices.infos();
+        let name = |id| (id != 0).then(|| self.process_name(id));
+        let promised = |app: &App| -> Vec<u32> {
+            let grants = app.manifest.devices.iter();
+            grants.filter_map(|grant| Some(infos[position(&infos, grant.select)?].address)).collect()
+        };
+        let all_promised: Vec<u32> = self.apps.iter().flat_map(promised).collect();
+        let is_shown =
+            |info: &&DeviceInfo| info.owner != 0 || info.faults > 0 || all_promised.contains(&info.address);
+        let numbers = system.faults.saturating_sub(snapshot::FAULTS_SHOWN)..system.faults;
+        let faults = numbers.rev().filter_map(|number| Some((number, self.system.info(number).ok()?)));
+        let owner = |app: &App| snapshot::owner(&app.status(), app.info().as_ref(), promised(app));
+        Snapshot {
+            startable: self.apps.iter().find_map(|app| app.manifest.may_start.clone()),
+            owners: self.apps.iter().map(owner).collect(),
+            devices: infos
+                .iter()
+                .filter(is_shown)
+                .map(|info| snapshot::device(info, name(info.owner)))
+                .collect(),
+            cpus: self.samples[1].cpus.iter().map(snapshot::cpu).collect(),
+            last_faults: faults
+                .map(|(number, info): (u64, FaultInfo)| snapshot::fault(number, &info, name(info.owner)))
+                .collect(),
+            ..snapshot::machine(&system)
+        }
+    }
+
     /// Has an application's devices reset; it starts when they are.
     fn start(&mut self, index: usize) {
         self.devices.prepare(&self.apps[index].manifest.devices);
@@ -179,9 +254,10 @@ impl Supervisor {
 
     /// Starts an application, or says why not.
     fn launch(&mut self, index: usize) {
-        let Supervisor { system, files, devices, channels, wake: ended, apps, .. } = self;
+        let Supervisor { system, files, devices, channels, board, wake: ended, apps, .. } = self;
         let app = &mut apps[index];
-        let launcher = Launcher { system: *system, files, devices, channels, ended };
+        let board = board.as_ref();
+        let launcher = Launcher { system: *system, files, devices, channels, board, ended };
         match launcher.launch(index, &app.manifest, app.restarts()) {
             Ok(life) => app.begin(life),
             Err(error) => {

@@ -134,7 +134,7 @@ where
     Failure: From<N::Error>,
 {
     let interrupt = words.role == Role::Receive && !place.is_alone;
-    let queues = Queues { interrupt, entries: None };
+    let queues = Queues { interrupt, ..Queues::default() };
     let (mut net, mut rx, mut tx) = N::open(function, &Window, &TscClock, queues)?;
     // The others may still use what an earlier life had lent. Who only transmits has no buffer of its own, so its device
     // receives nothing.

@@ -11,7 +11,7 @@ use weir_abi::start::{Channels, Start};
 use weir_abi::stats::Stats;
 use weir_abi::{Error, Handle};
 
-use crate::call::call;
+use crate::call::{call, to_usize};
 use crate::cores::Core;
 use crate::device::Device;
 use crate::event::reserve_bell;
@@ -155,6 +155,20 @@ impl Env {
     /// There are none, or this was asked before.
     pub(crate) fn take_channels(&mut self) -> Result<Channels, GrantError> {
         self.start.channels.take().ok_or_else(|| GrantError::missing("channel", core::iter::empty()))
+    }
+
+    /// Takes the files that the manifest names (grant `files`), for the program's life: a bundle
+    /// ([`weir_abi::bundle`]).
+    ///
+    /// # Errors
+    /// Missing, or unusable.
+    pub fn files(&mut self) -> Result<&'static [u8], GrantError> {
+        let unusable = |error| GrantError::Unusable { name: "files".into(), error };
+        let mapping = self.memory("files")?.map(Access::Read).map_err(unusable)?;
+        let bytes = to_usize(mapping.bytes());
+        // SAFETY: mapped for ever from here on; nobody writes to it: the supervisor, which made this program's code, too,
+        // took away its own writable mapping before it started this program.
+        Ok(unsafe { core::slice::from_raw_parts(mapping.leak() as *const u8, bytes) })
     }
 
     /// Takes a grant out of the list.

@@ -19,7 +19,7 @@
 //! Reading order: [`start`] · [`call`] · [`handle`] · one module per kernel object ([`process`], [`thread`],
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
 //! [`bell`], [`channel`] (rings to other applications) ·
-//! [`clock`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
+//! [`clock`] · [`random`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
 //! libraries need) · [`marker`] (for who counts from outside) · `heap` · `tls` · [`panic`](mod@panic).
 #![cfg_attr(not(test), no_std)]
 
@@ -43,6 +43,7 @@ pub mod memory;
 pub mod panic;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod start;
 pub mod system;
 pub mod thread;

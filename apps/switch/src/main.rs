@@ -103,7 +103,7 @@ fn open<N: Nic<Device = Function>>(function: Function, is_alone: bool) -> Result
 where
     Failure: From<N::Error>,
 {
-    let queues = Queues { interrupt: !is_alone, entries: None };
+    let queues = Queues { interrupt: !is_alone, ..Queues::default() };
     let (mut net, mut rx, mut tx) = N::open(function, &Window, &TscClock, queues)?;
     let mut pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
     net.start(&mut rx, &mut tx, &mut pool, &TscClock)?;

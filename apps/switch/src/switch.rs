@@ -95,23 +95,23 @@ where
                 self.bridge.forget(number);
             }
         }
-        let mut is_busy = self.from_uplink()?;
+        let mut is_busy = self.take_from_uplink()?;
         let now_ns = now_ns();
         for number in 0..self.ports.len() {
-            is_busy |= self.from_port(number, now_ns)?;
+            is_busy |= self.take_from_port(number, now_ns)?;
         }
         self.ports.iter_mut().for_each(Port::flush);
         Ok(is_busy)
     }
 
-    fn from_uplink(&mut self) -> Result<bool, Failure> {
+    fn take_from_uplink(&mut self) -> Result<bool, Failure> {
         let Uplink { rx, pool, .. } = &mut self.uplink;
         let count = match rx.receive(pool, &mut self.came) {
             Ok(count) => count,
             Err(error) => return self.recover(error).map(|()| true),
         };
         while let Some(buf) = self.came.pop() {
-            match self.bridge.from_uplink(buf.frame()) {
+            match self.bridge.take_from_uplink(buf.frame()) {
                 Ok(Goes::To(port)) => self.ports[port].deliver(buf.frame()),
                 Ok(Goes::Everywhere) => self.ports.iter_mut().for_each(|port| port.deliver(buf.frame())),
                 Ok(Goes::Up) | Err(_) => add_one(&self.stats.dropped),
@@ -125,7 +125,7 @@ where
     }
 
     /// Takes a burst from a port, if its limit allows.
-    fn from_port(&mut self, number: usize, now_ns: u64) -> Result<bool, Failure> {
+    fn take_from_port(&mut self, number: usize, now_ns: u64) -> Result<bool, Failure> {
         let port = &mut self.ports[number];
         if !port.is_moving || !port.limit.allows(now_ns) {
             return Ok(false);
@@ -147,7 +147,7 @@ where
 
     /// Sends a frame, which is a copy by now, where its address says.
     fn forward(&mut self, from: usize, own: Buf) -> Result<(), Failure> {
-        let goes = self.bridge.from_port(from, own.frame());
+        let goes = self.bridge.take_from_port(from, own.frame());
         match goes {
             Ok(Goes::To(port)) => self.ports[port].deliver(own.frame()),
             Ok(Goes::Everywhere) => {

@@ -11,9 +11,9 @@ use crate::{Chip, Error, Net, Options, RxQueue, TxQueue};
 const INTEL: u16 = 0x8086;
 
 impl From<Queues> for Options {
-    fn from(Queues { interrupt, entries }: Queues) -> Options {
+    fn from(Queues { interrupt, entries, long_frames }: Queues) -> Options {
         let usual = Options::default();
-        Options { interrupt, entries: entries.unwrap_or(usual.entries), ..usual }
+        Options { interrupt, entries: entries.unwrap_or(usual.entries), long_frames, ..usual }
     }
 }
 

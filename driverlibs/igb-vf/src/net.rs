@@ -189,7 +189,7 @@ impl<D: Device> Nic for Net<D> {
         clock: &impl Clock,
         queues: Queues,
     ) -> Result<Opened<Self>, Error> {
-        let Queues { interrupt, entries } = queues;
+        let Queues { interrupt, entries, .. } = queues;
         let usual = Options::default();
         let options = Options { interrupt, entries: entries.unwrap_or(usual.entries) };
         Net::open(device, window, clock, &options)

@@ -35,6 +35,9 @@ pub struct Queues {
     /// Descriptors of each queue, a power of two, where the driver's choice will not do. A device that has shorter ones
     /// may have those.
     pub entries: Option<u16>,
+    /// Take and send frames longer than a buffer, in several; where the device and its driver can, which
+    /// [`Nic::offloads`] says.
+    pub long_frames: bool,
 }
 
 /// A network device: what is not on the data path.

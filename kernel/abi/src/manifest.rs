@@ -73,6 +73,12 @@ pub struct App {
     pub restart: Restart,
     /// Devices it is granted.
     pub devices: Vec<DeviceGrant>,
+    /// It sees how the machine is: the grant `status`, memory that the supervisor writes.
+    pub sees_status: bool,
+    /// The application that it may ask the supervisor to start, by the grant `request`. That one is not started otherwise.
+    pub may_start: Option<String>,
+    /// Bundle entry whose contents it finds, read-only, as the grant `files`: a bundle of files.
+    pub files: Option<String>,
 }
 
 /// Restart policy.

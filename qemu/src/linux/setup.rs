@@ -169,7 +169,7 @@ impl Linux {
             observer,
             extra: self.extra,
         };
-        let system = System { kernel, bundle, programs: vec![], iommu: None, notices: vec![] };
+        let system = System { kernel, bundle, ..System::default() };
         Guest::start(&config, Symbols::new(&system))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::{Component, PathBuf};
 
 use toml::Spanned;
 use weir_abi::bundle::{ENTRY_NAME_BYTES, INIT, MANIFEST};
@@ -12,6 +13,7 @@ use weir_abi::layout::PAGE_BYTES;
 use weir_abi::manifest::{App, DeviceGrant, DeviceSelect, Manifest};
 
 use super::{Checked, channels, file};
+use crate::port::{Port, Protocol};
 
 /// What is wrong with a manifest, and in which line (from 1).
 #[derive(Debug, PartialEq, Eq)]
@@ -44,16 +46,18 @@ pub fn check(text: &str, cpus: u32) -> Result<Checked, Problem> {
         Problem { line, text: wrong }
     };
     let converted = parse(text).and_then(|file| convert(file, cpus)).map_err(problem)?;
-    let Converted { manifest, iommu, notices, ambiguity } = converted;
-    Ok(Checked { manifest, iommu, notices, ambiguity: ambiguity.map(problem) })
+    let Converted { manifest, iommu, ports, notices, ambiguity, files } = converted;
+    Ok(Checked { manifest, iommu, ports, notices, ambiguity: ambiguity.map(problem), files })
 }
 
 /// A manifest whose complaints do not know their lines yet.
 struct Converted {
     manifest: Manifest,
     iommu: Option<IommuChoice>,
+    ports: Vec<Port>,
     notices: Vec<String>,
     ambiguity: Option<Wrong>,
+    files: Vec<(String, PathBuf)>,
 }
 
 fn parse(text: &str) -> Result<file::File, Wrong> {
@@ -65,10 +69,12 @@ fn parse(text: &str) -> Result<file::File, Wrong> {
 
 fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
     let iommu = file.iommu.as_ref().map(iommu_choice).transpose()?;
+    let ports = file.port.iter().map(port).collect::<Result<_, _>>()?;
     let mut notices = Vec::new();
     let ambiguity = ambiguity(&file.app)?;
     let mut spare = cpus - 1;
     let mut apps: Vec<App> = Vec::new();
+    let (mut files, mut wanted) = (Vec::new(), Vec::new());
     for app in file.app {
         unique(&app.name, apps.iter().map(|earlier| earlier.name.as_str()), "application")?;
         let cores = cores(&app, cpus, &mut spare, &mut notices)?;
@@ -81,17 +87,56 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
             cores,
             restart: app.restart.into(),
             devices,
+            sees_status: app.status,
+            may_start: app.may_start.as_ref().map(short_name).transpose()?,
+            files: app.files.as_ref().map(|folder| add_files(&mut files, &app.name, folder)).transpose()?,
         });
+        wanted.extend(app.may_start);
+    }
+    for name in &wanted {
+        if !apps.iter().any(|app| &app.name == name.get_ref()) {
+            return Err((name.span(), format!("there is no application {}", name.get_ref())));
+        }
     }
     let (pools, channels) = channels::channels(&file.channel, &apps)?;
     let when_done = file.when_done.into();
     let manifest = Manifest { unsafe_no_iommu: file.unsafe_no_iommu, when_done, apps, pools, channels };
-    Ok(Converted { manifest, iommu, notices, ambiguity })
+    Ok(Converted { manifest, iommu, ports, notices, ambiguity, files })
+}
+
+/// Adds the folder of an application's files to `files`; gives its name in the bundle.
+fn add_files(
+    files: &mut Vec<(String, PathBuf)>,
+    app: &Spanned<String>,
+    folder: &Spanned<String>,
+) -> Result<String, Wrong> {
+    let path = PathBuf::from(folder.get_ref());
+    let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_inside || path.as_os_str().is_empty() {
+        return Err((folder.span(), "files are a folder of this tree, named from its top".to_owned()));
+    }
+    let name = format!("files:{}", app.get_ref());
+    files.push((name.clone(), path));
+    Ok(name)
 }
 
 fn iommu_choice(word: &Spanned<String>) -> Result<IommuChoice, Wrong> {
     let unknown = || (word.span(), format!("iommu is one of {}", IommuChoice::LIST));
     IommuChoice::from_word(word.get_ref()).ok_or_else(unknown)
+}
+
+/// A port of the guest's, as `tcp:80`.
+fn port(port: &file::Port) -> Result<Port, Wrong> {
+    let parsed = port.to.get_ref().split_once(':').and_then(|(protocol, number)| {
+        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.word() == protocol)?;
+        Some((protocol, number.parse().ok().filter(|&number| number > 0)?))
+    });
+    let (protocol, guest) =
+        parsed.ok_or_else(|| (port.to.span(), "a port is tcp:NUMBER or udp:NUMBER".to_owned()))?;
+    if *port.from.get_ref() < 1024 {
+        return Err((port.from.span(), "ports of this host below 1024 are the administrator's".to_owned()));
+    }
+    Ok(Port { protocol, guest, preferred: *port.from.get_ref(), hint: Some(port.hint.clone()) })
 }
 
 /// Cores to grant: one CPU always stays with the supervisor and the applications that share.
@@ -274,7 +319,7 @@ pub(super) fn short_name(name: &Spanned<String>) -> Result<String, Wrong> {
 fn grant_name(name: &Spanned<String>) -> Result<String, Wrong> {
     let text = word(name, NAME_BYTES)?;
     let is_core = text.strip_prefix("core").is_some_and(|rest| rest.parse::<u32>().is_ok());
-    if text == "stats" || is_core {
+    if ["stats", "status", "request", "files"].contains(&text.as_str()) || is_core {
         return Err((name.span(), format!("the name {text} is taken by the system")));
     }
     Ok(text)

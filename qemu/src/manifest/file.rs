@@ -16,6 +16,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) app: Vec<App>,
     #[serde(default)]
+    pub(super) port: Vec<Port>,
+    #[serde(default)]
     pub(super) channel: Vec<Channel>,
 }
 
@@ -36,6 +38,19 @@ pub(super) struct Channel {
     pub(super) mac: Option<Spanned<String>>,
 }
 
+/// `[[port]]`: a port of the guest that `weir run` makes reachable from this host.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    /// The guest's port, such as `tcp:80`.
+    pub(super) to: Spanned<String>,
+    /// The port of this host to take, or one of the next.
+    pub(super) from: Spanned<u16>,
+    /// What to type; `{port}` stands for this host's port.
+    #[serde(rename = "try")]
+    pub(super) hint: String,
+}
+
 /// `[[app]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +68,13 @@ pub(super) struct App {
     pub(super) restart: RestartWord,
     #[serde(default)]
     pub(super) device: Vec<Device>,
+    /// It sees how the machine is.
+    #[serde(default)]
+    pub(super) status: bool,
+    /// The application that it may have started.
+    pub(super) may_start: Option<Spanned<String>>,
+    /// A folder whose files it finds; from the top of the tree.
+    pub(super) files: Option<Spanned<String>>,
 }
 
 /// `[[app.device]]`.

@@ -11,7 +11,7 @@ mod file;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -20,6 +20,8 @@ pub use check::{Problem, check};
 use weir_abi::choice::IommuChoice;
 use weir_abi::manifest::Manifest;
 
+use crate::port::Port;
+
 /// A checked manifest, made for a machine.
 #[derive(Debug)]
 pub struct Checked {
@@ -27,10 +29,14 @@ pub struct Checked {
     pub manifest: Manifest,
     /// How the kernel is to confine devices, where the manifest says; the kernel is told on its command line.
     pub iommu: Option<IommuChoice>,
+    /// Ports of the guest that are to be reached from this host.
+    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
     /// Two selectors that may turn out to mean one device. What runs finds out; an audit does not accept it.
     pub ambiguity: Option<Problem>,
+    /// Folders to pack: name in the bundle, path from the top of the tree.
+    pub files: Vec<(String, PathBuf)>,
 }
 
 impl Checked {

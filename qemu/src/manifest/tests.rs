@@ -85,6 +85,30 @@ fn complaints_name_the_line() {
     }
 }
 
+#[test]
+fn what_an_application_sees_and_asks_for_is_checked() {
+    let app = |words: &str| format!("[[app]]\nname = \"a\"\nprogram = \"p\"\n{words}\n");
+    let rogue = "[[app]]\nname = \"rogue\"\nprogram = \"p\"\n";
+    let text = app("status = true\nmay_start = \"rogue\"\nfiles = \"apps/www\"") + rogue;
+    let checked = check(&text, 2).unwrap();
+    let first = &checked.manifest.apps[0];
+    assert_eq!((first.sees_status, first.may_start.as_deref()), (true, Some("rogue")));
+    assert_eq!(first.files.as_deref(), Some("files:a"));
+    assert_eq!(checked.files, [("files:a".to_owned(), "apps/www".into())]);
+    let plain = &checked.manifest.apps[1];
+    assert!(!plain.sees_status && plain.may_start.is_none() && plain.files.is_none());
+    for (words, expected) in [
+        ("may_start = \"rogue\"", "4: there is no application rogue"),
+        ("files = \"../x\"", "4: files are a folder of this tree"),
+        ("files = \"/etc\"", "4: files are a folder of this tree"),
+        ("files = \"\"", "4: files are a folder of this tree"),
+        ("status = 1", "4: "),
+    ] {
+        let complaint = complaint(&app(words));
+        assert!(complaint.starts_with(expected), "{complaint:?} does not start with {expected:?}");
+    }
+}
+
 fn with_devices(devices: &str) -> String {
     format!("[[app]]\nname = \"a\"\nprogram = \"p\"\n{devices}")
 }
@@ -241,10 +265,11 @@ fn channels_are_checked() {
         (format!("{first}mac = \"02:00:00:00:01\"\n"), "14: an address of one station looks like"),
         (format!("{first}mac = \"03:00:00:00:00:01\"\n"), "14: an address of one station looks like"),
         (
-            format!("{first}mac = \"02:00:00:00:00:01\"\n") + &second("").replace(first, "").replace(
-                "name = \"y\"\n",
-                "name = \"y\"\nfrom = \"a\"\nto = \"c\"\nmac = \"02:00:00:00:00:01\"\n",
-            ),
+            format!("{first}mac = \"02:00:00:00:00:01\"\n")
+                + &second("").replace(first, "").replace(
+                    "name = \"y\"\n",
+                    "name = \"y\"\nfrom = \"a\"\nto = \"c\"\nmac = \"02:00:00:00:00:01\"\n",
+                ),
             "19: a second channel with this address",
         ),
         (second("from = \"b\"\nto = \"c\"\npool = \"z\"\n"), "18: no channel z stands above"),
@@ -268,7 +293,8 @@ fn channels_share_a_pool_where_they_say_so() {
     let manifest = check(&text, 2).unwrap().manifest;
     let pool = |buffers, users: &[u32]| Pool { buffers, users: users.to_vec() };
     assert_eq!(manifest.pools, [pool(100, &[1, 0, 2]), pool(1024, &[0, 2])]);
-    let channel = |name: &str, ends, entries, pool| Channel { name: name.into(), ends, entries, pool, mac: None };
+    let channel =
+        |name: &str, ends, entries, pool| Channel { name: name.into(), ends, entries, pool, mac: None };
     let expected = [channel("x", [1, 0], 128, 0), channel("y", [0, 2], 8, 0), channel("z", [0, 2], 1024, 1)];
     assert_eq!(manifest.channels, expected);
 }

@@ -4,6 +4,7 @@
 //! not be started.
 
 mod live;
+mod ports;
 mod result;
 mod terminal;
 
@@ -20,11 +21,12 @@ use crate::machine::{self, Machine};
 use crate::manifest;
 use crate::report::{Ready, Report, Status};
 use crate::system::System;
-use crate::vm::config::EMULATED;
+use crate::vm::config::{EMULATED, edu};
 use crate::vm::symbols::Symbols;
 use crate::vm::{Config, Event, Lines, Outcome, POWER_OFF, Vm, without_escapes};
-use crate::{child, port, workspace};
+use crate::workspace;
 use live::Live;
+use ports::Ports;
 
 /// The supervisor's prompt.
 const PROMPT: &str = "weir> ";
@@ -44,8 +46,8 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     options.pcap.as_deref().map(writable).transpose()?;
     // A wrong name is told before the long work.
     let named = options.machine.as_deref().map(Machine::named).transpose()?;
-    let port = port::choose(options.port)?;
     let system = System::build(&options.system)?;
+    let ports = Ports::choose(&system, options.port)?;
     let choice = options.iommu.or(system.iommu);
     let name = options.machine.as_deref().unwrap_or(machine::for_choice(choice));
     let machine = named.map_or_else(|| Machine::named(name), Ok)?;
@@ -53,14 +55,11 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     for notice in &system.notices {
         eprintln!("note: {notice}");
     }
-    if options.port.is_none() && port != port::DEFAULT {
-        eprintln!("note: UDP port {} is busy, taking {port}", port::DEFAULT);
-    }
-    let config = config(options, machine, choice, &system, port)?;
+    let config = config(options, machine, choice, &system, &ports)?;
     eprintln!("booting on {name}: {} (QEMU {}, emulated CPU)", config.machine.about, qemu.version);
     let vm = Vm::start(&qemu, &config)?;
     let command = vm.command().to_vec();
-    let (outcome, session) = Session::new(options, &system, port).watch(vm)?;
+    let (outcome, session) = Session::new(options, &system, ports).watch(vm)?;
     if let Some(file) = json {
         result::write(file, &session.status, session.ready.as_ref(), &command)?;
     }
@@ -77,7 +76,7 @@ fn config(
     machine: Machine,
     choice: Option<IommuChoice>,
     system: &System,
-    port: u16,
+    ports: &Ports,
 ) -> Result<Config> {
     let mut extra = Vec::new();
     if let Some(file) = &options.pcap {
@@ -96,6 +95,9 @@ fn config(
             workspace::shown(&system.kernel)
         );
     }
+    for number in 0..system.edus {
+        extra.extend(edu(number));
+    }
     Ok(Config {
         machine,
         accelerator: EMULATED,
@@ -104,7 +106,7 @@ fn config(
         kernel: system.kernel.clone(),
         bundle: system.bundle.clone(),
         append: choice.map_or(String::new(), |choice| format!("iommu={}", choice.word())),
-        networks: vec![format!("user,hostfwd=udp:127.0.0.1:{port}-:7")],
+        networks: vec![ports.netdev()],
         disks: options.disk.iter().map(|file| image(file)).collect::<Result<_>>()?,
         extra,
         observer: None,
@@ -124,7 +126,7 @@ fn free_tcp_port() -> Result<u16> {
 
 /// What is known about the running machine.
 struct Session {
-    port: u16,
+    ports: Ports,
     deadline: Option<Instant>,
     is_serial: bool,
     symbols: Symbols,
@@ -136,9 +138,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(options: &RunOptions, system: &System, port: u16) -> Session {
+    fn new(options: &RunOptions, system: &System, ports: Ports) -> Session {
         Session {
-            port,
+            ports,
             deadline: options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             is_serial: options.serial,
             symbols: Symbols::new(system),
@@ -228,17 +230,10 @@ impl Session {
         let boot_ms = ready.boot_ns / 1_000_000;
         self.live
             .print(&format!("ready: {} CPU(s), IOMMU {}, booted in {boot_ms} ms", ready.cpus, ready.iommu));
-        self.live.print(&format!("in another terminal:  {}", self.greeting()));
-        self.ready = Some(ready);
-    }
-
-    /// What to type to hear an answer, with a tool that is there.
-    fn greeting(&self) -> String {
-        let port = self.port;
-        match child::find("nc") {
-            Some(_) => format!("echo hello | nc -u -w1 127.0.0.1 {port}"),
-            None => format!("bash -c 'exec 3<>/dev/udp/127.0.0.1/{port}; echo hello >&3; head -n1 <&3'"),
+        for greeting in self.ports.greetings() {
+            self.live.print(&format!("in another terminal:  {greeting}"));
         }
+        self.ready = Some(ready);
     }
 
     fn end_of_output(&mut self) {

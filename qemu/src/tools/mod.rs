@@ -7,6 +7,8 @@ mod archive;
 mod dpdk;
 mod packages;
 mod qemu;
+mod redis;
+mod web;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +19,8 @@ pub use archive::{Archive, Distribution};
 pub use dpdk::{Testpmd, testpmd};
 pub use packages::{Release, Unpacked, unpacked};
 pub use qemu::{Qemu, Series, qemu};
+pub use redis::{Redis, redis};
+pub use web::{chromium, curl, wrk};
 
 /// Where the private copies are: `$XDG_CACHE_HOME/weir`, else `~/.cache/weir`.
 ///

@@ -5,6 +5,7 @@
 //! complete packages or does not exist**: all happens in a temporary sibling that is renamed at the end.
 //! No maintainer script is run. Programs are started by the unpacked loader with the unpacked libraries.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -32,6 +33,8 @@ pub struct Unpacked {
 }
 
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// The loader of the packages' programs.
+pub(super) const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 
 impl Unpacked {
     /// A file of the packages, by its path in the system they are made for.
@@ -46,9 +49,7 @@ impl Unpacked {
     /// # Errors
     /// The file cannot be written.
     pub fn wrapper(&self, path: &str, setup: &str, args: &str) -> Result<PathBuf> {
-        use std::os::unix::fs::PermissionsExt;
-        let name = Path::new(path).file_name().context("a program has a name")?;
-        let file = self.dir.join(name);
+        let name = Path::new(path).file_name().and_then(OsStr::to_str).context("a program has a name")?;
         let script = format!(
             "#!/bin/sh\n\
              # Runs the unpacked program by its own loader, with its own libraries.\n\
@@ -57,6 +58,16 @@ impl Unpacked {
              {setup} exec \"$lib/ld-linux-x86-64.so.2\" --library-path \"$lib:$lib/pulseaudio\" \
              \"$root/{path}\" {args} \"$@\"\n"
         );
+        self.script(name, &script)
+    }
+
+    /// Writes a script beside the files, which it finds in `${0%/*}/root`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn script(&self, name: &str, script: &str) -> Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let file = self.dir.join(name);
         // Written beside and renamed: a script that another process is starting is never half there.
         let temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
         fs::write(temporary.path(), script)?;

@@ -98,6 +98,20 @@ impl Config {
     }
 }
 
+/// Options for a device that copies to any address, in a root port of its own: what a rogue owns.
+#[must_use]
+pub fn edu(number: usize) -> Vec<String> {
+    let slot = number + 0x60;
+    let mut words = Vec::new();
+    option(
+        &mut words,
+        "-device",
+        format!("pcie-root-port,id=rpe{number},bus=pcie.0,chassis={slot},slot={slot}"),
+    );
+    option(&mut words, "-device", format!("edu,dma_mask=0xffffffffffffffff,bus=rpe{number}"));
+    words
+}
+
 fn option(words: &mut Vec<String>, name: &str, value: String) {
     words.push(name.into());
     words.push(value);

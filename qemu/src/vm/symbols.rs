@@ -135,8 +135,7 @@ mod tests {
         let elf = object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes).unwrap();
         let symbol = elf.symbols().find(|s| s.name().is_ok_and(|name| name.contains("a_landmark"))).unwrap();
         assert_eq!(a_landmark(), 7);
-        let system =
-            System { kernel: own, bundle: PathBuf::new(), programs: vec![], iommu: None, notices: vec![] };
+        let system = System { kernel: own, bundle: PathBuf::new(), ..System::default() };
         let mut symbols = Symbols::new(&system);
         let shown = symbols.explain(&format!("[backtrace] kernel {:#x}", symbol.address())).unwrap();
         assert!(shown.last().unwrap().contains("a_landmark (qemu/src/vm/symbols.rs:"), "{shown:?}");

@@ -6,7 +6,7 @@
 //! Reading order: [`program`] (which bytes of a program go where) · [`select`] (which device a manifest means) ·
 //! [`ending`] (how an application ended, and what follows) · [`backoff`] · [`counters`] · [`line`](mod@line), [`command`]
 //! (the console's input) · [`table`], [`show`] (its output) · [`report`], [`audit`] (the
-//! machine-readable lines).
+//! machine-readable lines) · [`snapshot`] (what applications are told).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -22,4 +22,5 @@ pub mod program;
 pub mod report;
 pub mod select;
 pub mod show;
+pub mod snapshot;
 pub mod table;

@@ -5,6 +5,7 @@ use weir_nic::{Lane, MultiQueue, Nic, NicError, Offloads, OpenedPairs, Queues, R
 use weir_pool::{Buf, Burst, Pool};
 
 use super::{IDENTITY, Net, Opened, Options, RxQueue, TxQueue};
+use crate::Features;
 use crate::{Error, Pci, Transport};
 
 impl NicError for Error {
@@ -14,9 +15,11 @@ impl NicError for Error {
 }
 
 impl From<Queues> for Options {
-    fn from(Queues { interrupt, entries }: Queues) -> Options {
-        let usual = Options::default();
-        Options { interrupt, entries: entries.unwrap_or(usual.entries), ..usual }
+    fn from(Queues { interrupt, entries, long_frames }: Queues) -> Options {
+        let mut options = Options { interrupt, ..Options::default() };
+        options.entries = entries.unwrap_or(options.entries);
+        options.features.set(Features::MRG_RXBUF, long_frames);
+        options
     }
 }
 

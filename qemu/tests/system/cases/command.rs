@@ -1,8 +1,8 @@
 //! The command line as people use it.
 
 use std::fs;
-use std::io::Write;
-use std::net::UdpSocket;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("command::a_killed_run_leaves_no_qemu", a_killed_run_leaves_no_qemu),
     ("command::a_terminated_run_ends_the_guest_first", a_terminated_run_ends_the_guest_first),
     ("command::a_busy_default_port_is_replaced", a_busy_default_port_is_replaced),
+    ("command::a_new_application_works_at_once", a_new_application_works_at_once),
 ];
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -175,13 +176,20 @@ fn a_debugger_is_told_how_to_attach() -> Result<()> {
 /// A started `weir run` of a system that needs no device, and its QEMU's process number.
 fn running() -> Result<(Child, u32)> {
     let manifest = workspace::root().join("qemu/tests/manifests/idle.toml");
+    running_with(&["run", "--manifest", &manifest.display().to_string()])
+}
+
+/// How long it may take to build a new application and to start QEMU.
+const BUILD_LIMIT: Duration = Duration::from_secs(300);
+
+fn running_with(arguments: &[&str]) -> Result<(Child, u32)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "--manifest", &manifest.display().to_string()])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + BUILD_LIMIT;
     while Instant::now() < deadline {
         if let Some(qemu) = qemu_of(child.id()) {
             return Ok((child, qemu));
@@ -238,4 +246,74 @@ fn a_busy_default_port_is_replaced() -> Result<()> {
     let text = String::from_utf8(output.stderr)?;
     ensure!(text.contains("UDP port 7007 is busy, taking 70"), "{text}");
     Ok(())
+}
+
+/// Takes the application away again that a test has made.
+struct Made {
+    lock: Vec<u8>,
+}
+
+const MADE: &str = "made-by-a-test";
+
+impl Made {
+    fn new() -> Result<Made> {
+        let made = Made { lock: fs::read(workspace::root().join("Cargo.lock"))? };
+        // Left over where an earlier run of the tests was killed.
+        made.remove();
+        let output = weir(&["new", MADE])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout)?;
+        ensure!(said.ends_with(&format!("now:  ./weir run {MADE}\n")), "{said}");
+        Ok(made)
+    }
+
+    fn remove(&self) {
+        let root = workspace::root();
+        // What is not there need not be removed.
+        let _ = fs::remove_dir_all(root.join("apps").join(MADE));
+        let _ = fs::remove_file(root.join("apps/manifests").join(MADE).with_extension("toml"));
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.remove();
+        // Nothing to be done where that fails; cargo would say so.
+        let _ = fs::write(workspace::root().join("Cargo.lock"), &self.lock);
+    }
+}
+
+/// What `weir new` makes builds, boots and answers over TCP.
+fn a_new_application_works_at_once() -> Result<()> {
+    refused(&["new", "Not/a/name"], "is no name for an application")?;
+    refused(&["new", "echo"], "is there already")?;
+    let _made = Made::new()?;
+    refused(&["new", MADE], "is there already")?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let (mut child, qemu) = running_with(&["run", MADE, "--port", &port.to_string()])?;
+    let answer = first_line(port);
+    ensure!(Command::new("kill").arg(child.id().to_string()).status()?.success(), "kill failed");
+    let status = child.wait()?;
+    ensure!(answer? == "A LINE\n", "another answer");
+    ensure!(status.code() == Some(0), "weir run ended with {status}");
+    is_gone(qemu)
+}
+
+/// Asks until the guest is up.
+fn first_line(port: u16) -> Result<String> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let answer = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"a line\n")?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(line)
+        });
+        match answer {
+            Ok(line) if !line.is_empty() => return Ok(line),
+            _ if Instant::now() > deadline => bail!("no answer: {answer:?}"),
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }

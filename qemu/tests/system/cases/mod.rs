@@ -12,6 +12,8 @@ mod echo;
 mod forward;
 mod frames;
 mod hotplug;
+mod http;
+mod kv;
 mod lifecycle;
 mod link;
 mod linux;
@@ -25,11 +27,14 @@ mod restart;
 mod runner;
 mod selftest;
 mod sriov;
+mod status;
 mod switch;
 mod tap;
+mod tcp;
 mod topology;
 mod vfio;
 mod virtio;
+mod web;
 
 use anyhow::Result;
 
@@ -54,7 +59,10 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         boot::CASES,
         selftest::CASES,
         echo::CASES,
+        http::CASES,
+        status::CASES,
         block::CASES,
+        kv::CASES,
         confinement::CASES,
         topology::CASES,
         restart::CASES,
@@ -63,6 +71,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         switch::CASES,
         frames::CASES,
         tap::CASES,
+        tcp::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,

@@ -130,10 +130,7 @@ fn config(code: Code) -> Result<(Config, TempPath)> {
 fn start(code: Code) -> Result<Guest> {
     let (config, _file) = config(code)?;
     let (kernel, bundle) = (config.kernel.clone(), config.bundle.clone());
-    Guest::start(
-        &config,
-        Symbols::new(&System { kernel, bundle, programs: vec![], iommu: None, notices: vec![] }),
-    )
+    Guest::start(&config, Symbols::new(&System { kernel, bundle, ..System::default() }))
 }
 
 const STATUS: &str = "{\"type\":\"status\",\"time_ns\":1,\"frames_free\":2,\"faults\":3,\"apps\":[]}\n";

@@ -100,7 +100,7 @@ fn spoofed() -> Result<()> {
 
 /// The left one may send a hundred frames per second.
 fn limited() -> Result<()> {
-    let (mut guest, [mut left, mut right]) = boot("switch-limit")?;
+    let (guest, [mut left, mut right]) = boot("switch-limit")?;
     left.find_guest()?;
     let asked = Instant::now();
     let traffic = thread::spawn(move || left.echo(300, |_| 64));

@@ -17,15 +17,23 @@ use weir_runner::peer::{FRAME_LONG_BYTES, Peer};
 use super::{Case, VIRTIO};
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("tap::vtd_virtio::checksums", || inside("tap::vtd_virtio::checksums", || checksums(VIRTIO))),
-    ("tap::vtd_packed::checksums", || inside("tap::vtd_packed::checksums", || checksums("q35-vtd-packed"))),
-    ("tap::amdvi_virtio::checksums", || inside("tap::amdvi_virtio::checksums", || checksums("q35-amdvi"))),
-    ("tap::vtd_virtio::segments", || inside("tap::vtd_virtio::segments", || segments(VIRTIO))),
-    ("tap::vtd_packed::segments", || inside("tap::vtd_packed::segments", || segments("q35-vtd-packed"))),
-    ("tap::amdvi_virtio::segments", || inside("tap::amdvi_virtio::segments", || segments("q35-amdvi"))),
-    ("tap::vtd_virtio::queues", || inside("tap::vtd_virtio::queues", || queues(VIRTIO))),
-    ("tap::vtd_packed::queues", || inside("tap::vtd_packed::queues", || queues("q35-vtd-packed"))),
-    ("tap::amdvi_virtio::queues", || inside("tap::amdvi_virtio::queues", || queues("q35-amdvi"))),
+    ("tap::vtd_virtio::checksums", || inside("tap::vtd_virtio::checksums", NETWORK, || checksums(VIRTIO))),
+    ("tap::vtd_packed::checksums", || {
+        inside("tap::vtd_packed::checksums", NETWORK, || checksums("q35-vtd-packed"))
+    }),
+    ("tap::amdvi_virtio::checksums", || {
+        inside("tap::amdvi_virtio::checksums", NETWORK, || checksums("q35-amdvi"))
+    }),
+    ("tap::vtd_virtio::segments", || inside("tap::vtd_virtio::segments", NETWORK, || segments(VIRTIO))),
+    ("tap::vtd_packed::segments", || {
+        inside("tap::vtd_packed::segments", NETWORK, || segments("q35-vtd-packed"))
+    }),
+    ("tap::amdvi_virtio::segments", || {
+        inside("tap::amdvi_virtio::segments", NETWORK, || segments("q35-amdvi"))
+    }),
+    ("tap::vtd_virtio::queues", || inside("tap::vtd_virtio::queues", NETWORK, || queues(VIRTIO))),
+    ("tap::vtd_packed::queues", || inside("tap::vtd_packed::queues", NETWORK, || queues("q35-vtd-packed"))),
+    ("tap::amdvi_virtio::queues", || inside("tap::amdvi_virtio::queues", NETWORK, || queues("q35-amdvi"))),
 ];
 
 /// Set inside the namespace.
@@ -72,12 +80,12 @@ fn in_namespace(script: &str) -> Command {
     command
 }
 
-/// Does `work` in a namespace: runs this case of this program there.
-fn inside(case: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Does `work` in a namespace that the script `network` has set up: runs this case of this program there.
+pub(super) fn inside(case: &str, network: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     if env::var_os(INSIDE).is_some() {
         return work();
     }
-    let mut command = in_namespace(NETWORK);
+    let mut command = in_namespace(network);
     command.arg(env::current_exe()?).args(["--exact", case]).env(INSIDE, "1");
     let output = command.output().context("no namespace")?;
     let said = [output.stdout, output.stderr].concat();

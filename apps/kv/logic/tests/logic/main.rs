@@ -1,0 +1,8 @@
+//! What clients see, and what memory it takes.
+
+mod changes;
+mod memcached;
+mod memory;
+mod model;
+mod resp;
+mod talk;

@@ -1,0 +1,37 @@
+//! Why serving ended.
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// A word of the manifest's.
+    #[error("{0}")]
+    Words(#[from] crate::BadWord),
+    /// A grant.
+    #[error("{0}")]
+    Grant(#[from] weir_rt::GrantError),
+    /// The kernel refused something.
+    #[error("kernel: {0}")]
+    Kernel(#[from] weir_rt::Error),
+    /// The driver.
+    #[error("nic: {0}")]
+    Virtio(#[from] weir_virtio::Error),
+    /// The driver.
+    #[error("nic: {0}")]
+    Gigabit(#[from] weir_e1000e::Error),
+    /// The driver's host.
+    #[error("nic: {0}")]
+    Host(#[from] weir_hal::Error),
+    /// The device does not say who it is.
+    #[error("nic: it has no MAC address")]
+    NoMac,
+    /// The driver takes no frames in several buffers.
+    #[error("nic: this device or its driver has no long frames; mtu=1900 is the most")]
+    NoLongFrames,
+    /// The network.
+    #[error("{0}")]
+    Sockets(#[from] weir_sockets::Error),
+    /// Something of the application's own.
+    #[error("{0}")]
+    Application(alloc::string::String),
+}

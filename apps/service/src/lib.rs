@@ -1,0 +1,143 @@
+//! Runs an application's network services on the device that it owns: opens the device with its driver, makes the
+//! network over it, and goes round: receive, tasks, send; and sleep where nothing else is to do.
+//!
+//! **Invariant: on a granted core the kernel is not entered for a packet; on a shared one, once per sleep.**
+//!
+//! ```ignore
+//! fn main(mut env: Env) -> Result<(), weir_service::Failure> {
+//!     let (network, rest) = Network::parse(env.args())?;
+//!     weir_service::run(&mut env, &network, move |net, spawner| {
+//!         let listener = net.listen(7, Buffers::default(), 64)?;
+//!         spawner.spawn(async move { /* accept */ });
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
+//! `counts` (what the supervisor sees).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod counts;
+mod failure;
+mod rounds;
+
+pub use counts::off_path;
+pub use failure::Failure;
+pub use weir_executor::Spawner;
+pub use weir_sockets as sockets;
+pub use weir_sockets::{BadWord, Network};
+
+use weir_abi::stats::Stats;
+use weir_hal::{Device, DmaWindow};
+use weir_nic::{Nic, Queues};
+use weir_pool::{FRAME_BYTES, Pool};
+use weir_rt::hal::{Function, TscClock, Window};
+use weir_rt::{Env, log, process, random, thread};
+use weir_sockets::{EthernetAddress, Net};
+
+use crate::rounds::Rounds;
+
+/// Buffers for the device's rings, and for what waits: two large pages.
+const POOL_BYTES: usize = 4 << 20;
+/// Bytes of an Ethernet header with a tag.
+const ETHERNET_BYTES: usize = 18;
+/// Deep enough for the vector instructions of a debug build, too.
+const STACK_BYTES: u64 = 512 << 10;
+
+/// Serves on the device granted as `nic`, on the core granted as `core0` if there is one. `begin` sets up what is served;
+/// its tasks run for ever. Returns only when something fails.
+///
+/// # Errors
+/// A grant is missing, the device fails, or `begin` does.
+pub fn run(
+    env: &mut Env,
+    network: &Network,
+    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let stats = env.stats()?;
+    let function = Function::new(env.device("nic")?)?;
+    let core = if network.sleep { None } else { env.core("core0").ok() };
+    let network = network.clone();
+    let Some(core) = core else { return serve_any(function, &network, stats, false, begin) };
+    let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
+        if let Err(failure) = serve_any(function, &network, stats, true, begin) {
+            log!("{failure}");
+            process::exit(1)
+        }
+    })?;
+    thread.join();
+    Ok(())
+}
+
+/// Serves with the driver that the device has; one that has none is refused by the last.
+fn serve_any(
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    is_alone: bool,
+    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
+    type E1000e = weir_e1000e::Net<Function>;
+    type Igb = weir_igb::Net<Function>;
+    type IgbVf = weir_igb_vf::Net<Function>;
+    let info = function.info();
+    if E1000e::is_for(&info) {
+        serve::<E1000e>(function, network, stats, is_alone, begin)
+    } else if Igb::is_for(&info) {
+        serve::<Igb>(function, network, stats, is_alone, begin)
+    } else if IgbVf::is_for(&info) {
+        serve::<IgbVf>(function, network, stats, is_alone, begin)
+    } else {
+        serve::<Virtio>(function, network, stats, is_alone, begin)
+    }
+}
+
+fn serve<N: Nic<Device = Function>>(
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    is_alone: bool,
+    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
+) -> Result<(), Failure>
+where
+    Failure: From<N::Error>,
+{
+    let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
+    let queues = Queues { interrupt: !is_alone, long_frames, ..Queues::default() };
+    let (nic, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
+    if long_frames && !nic.offloads().several_buffers {
+        return Err(Failure::NoLongFrames);
+    }
+    let mac = EthernetAddress(nic.read_mac()?.ok_or(Failure::NoMac)?);
+    let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
+    let config = network.config(mac, random::seed());
+    let net = Net::new(&config, pool, weir_rt::clock::now_ns());
+    let mut rounds = Rounds::new(nic, rx, tx, net.clone(), stats, is_alone);
+    rounds.start()?;
+    rounds.executor.spawner().spawn(tell_address(net.clone(), mac));
+    begin(&net, &rounds.executor.spawner())?;
+    rounds.run()
+}
+
+/// How long nobody may answer before that is told.
+const PATIENCE_NS: u64 = 5_000_000_000;
+
+/// Tells the address once there is one, and that there is none.
+async fn tell_address(net: Net, mac: EthernetAddress) {
+    let address = loop {
+        match net.within(net.now_ns() + PATIENCE_NS, net.addressed()).await {
+            Some(address) => break address,
+            None => off_path(|| {
+                log!(
+                    "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
+                );
+            }),
+        }
+    };
+    off_path(|| log!("serving at {address}, {mac}"));
+}

@@ -1,0 +1,159 @@
+//! The loop: receive, tasks, send; sleep where nothing is to do.
+
+use weir_abi::stats::Stats;
+use weir_executor::Executor;
+use weir_nic::{Nic, NicError, RxQueue, TxQueue};
+use weir_pool::Burst;
+use weir_rt::clock::now_ns;
+use weir_rt::hal::{Function, TscClock};
+use weir_rt::log;
+use weir_rt::poll::{Poller, Step};
+use weir_sockets::Net;
+
+use crate::Failure;
+use crate::counts::{Counts, off_path};
+
+/// Frames taken at once.
+const BURST: usize = 32;
+/// Looks at the device between two looks at everything else: a millisecond or so.
+const LOOKS_PER_ROUND: u32 = 1 << 12;
+/// Time between two readings of the device's registers.
+const VISIT_NS: u64 = 100_000_000;
+/// Idle spinning before a sleep.
+const SPIN_MIN_NS: u64 = 10_000;
+const SPIN_MAX_NS: u64 = 200_000;
+/// Longest sleep, so that counters and link get their turn.
+const SLEEP_NS: u64 = 500_000_000;
+
+/// The device, the network over it, and the tasks.
+pub(crate) struct Rounds<N: Nic> {
+    nic: N,
+    rx: N::Rx,
+    tx: N::Tx,
+    net: Net,
+    pub(crate) executor: Executor,
+    counts: Counts,
+    received: Burst<BURST>,
+    /// Nothing else runs on this core: never sleep.
+    is_alone: bool,
+    is_link_up: bool,
+    /// When the device's registers are read next.
+    next_visit_ns: u64,
+}
+
+impl<N: Nic<Device = Function>> Rounds<N>
+where
+    Failure: From<N::Error>,
+{
+    pub(crate) fn new(
+        nic: N,
+        rx: N::Rx,
+        tx: N::Tx,
+        net: Net,
+        stats: &'static Stats,
+        is_alone: bool,
+    ) -> Rounds<N> {
+        let (executor, counts) = (Executor::new(), Counts::new(stats));
+        let (received, is_link_up) = (Burst::new(), true);
+        Rounds { nic, rx, tx, net, executor, counts, received, is_alone, is_link_up, next_visit_ns: 0 }
+    }
+
+    /// Starts the device, or starts it again: what it held is lost, and sent again where somebody cares.
+    pub(crate) fn start(&mut self) -> Result<(), Failure> {
+        let Rounds { nic, rx, tx, net, .. } = self;
+        Ok(net.with_frames(|pool, _| nic.start(rx, tx, pool, &TscClock))?)
+    }
+
+    /// Goes round until something fails.
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
+        self.counts.begin();
+        loop {
+            let mut must_sleep = false;
+            for _ in 0..LOOKS_PER_ROUND {
+                let is_busy = self.look()?;
+                must_sleep = !self.is_alone && poller.step(is_busy) == Step::Sleep;
+                if must_sleep {
+                    break;
+                }
+            }
+            if must_sleep {
+                self.sleep(&mut poller)?;
+            }
+            self.counts.publish(&self.net, poller.sleep_entries());
+            self.visit()?;
+        }
+    }
+
+    /// Takes what arrived, lets tasks work, sends what there is; `true` where something happened.
+    fn look(&mut self) -> Result<bool, Failure> {
+        let Rounds { rx, net, received, .. } = self;
+        let count = match net.with_frames(|pool, _| rx.receive(pool, received)) {
+            Ok(count) => count,
+            Err(error) => {
+                self.recover(error)?;
+                0
+            }
+        };
+        let now_ns = now_ns();
+        let is_due = self.net.deadline_ns().is_some_and(|deadline| deadline <= now_ns);
+        if count == 0 && !is_due && !self.executor.has_ready() {
+            return Ok(false);
+        }
+        self.net.input(now_ns, &mut self.received);
+        self.executor.run_ready();
+        self.net.flush(now_ns);
+        self.send()?;
+        Ok(true)
+    }
+
+    fn send(&mut self) -> Result<(), Failure> {
+        let Rounds { tx, net, .. } = self;
+        match net.with_frames(|pool, out| tx.transmit(pool, out)) {
+            Ok(_) => Ok(()),
+            Err(error) => self.recover(error),
+        }
+    }
+
+    fn sleep(&mut self, poller: &mut Poller) -> Result<(), Failure> {
+        let latest_ns = now_ns().saturating_add(SLEEP_NS);
+        let deadline_ns = self.net.deadline_ns().map_or(latest_ns, |deadline| deadline.min(latest_ns));
+        let rx = &mut self.rx;
+        match poller.sleep(|| rx.wait(deadline_ns)) {
+            Ok(_) => Ok(()),
+            Err(error) => self.recover(error),
+        }
+    }
+
+    /// Looks at the device's registers now and then.
+    fn visit(&mut self) -> Result<(), Failure> {
+        let now_ns = now_ns();
+        if now_ns < self.next_visit_ns {
+            return Ok(());
+        }
+        self.next_visit_ns = now_ns.saturating_add(VISIT_NS);
+        let is_up = self.nic.read_link_up()?;
+        if is_up != self.is_link_up {
+            self.is_link_up = is_up;
+            let what = if is_up { "up" } else { "down: nothing is received or sent until it is up" };
+            off_path(|| log!("nic: the link is {what}"));
+        }
+        if self.nic.has_stopped() {
+            off_path(|| log!("nic: it stopped; starting it again"));
+            self.counts.count_device_error();
+            self.start()?;
+        }
+        Ok(())
+    }
+
+    /// A device that breaks the protocol is started again; every other error ends the program.
+    #[cold]
+    fn recover(&mut self, error: N::Error) -> Result<(), Failure> {
+        if !error.is_violation() {
+            return Err(error.into());
+        }
+        off_path(|| log!("nic: {error}; starting it again"));
+        self.counts.count_device_error();
+        self.start()
+    }
+}

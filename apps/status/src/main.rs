@@ -1,0 +1,38 @@
+//! The page that shows how the machine is, from the network device it owns (port 80): what the supervisor publishes
+//! (`status = true` in the manifest), and a button for the application that `may_start` names.
+//!
+//! **Invariant: it can ask for that application and for nothing else**, by one byte; whether it is started is the
+//! supervisor's decision.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod page;
+
+use alloc::format;
+use alloc::rc::Rc;
+
+use weir_rt::{Access, Env};
+use weir_service::{Failure, Network};
+
+use crate::page::Page;
+
+weir_rt::entry!(main);
+
+const PORT: u16 = 80;
+
+fn main(mut env: Env) -> Result<(), Failure> {
+    let (network, rest) = Network::parse(env.args())?;
+    if let Some(word) = rest.first() {
+        return Err(Failure::Application(format!("unknown word `{word}`; there are only the network's")));
+    }
+    let board = env.memory("status")?.map(Access::Read)?;
+    // Without it there is no button.
+    let request = env.memory("request").ok().map(|memory| memory.map(Access::ReadWrite)).transpose()?;
+    let page = Page::new(board, request);
+    weir_service::run(&mut env, &network, move |net, spawner| {
+        Ok(weir_http_serve::serve(net, spawner, PORT, &Rc::new(page))?)
+    })
+}

@@ -1,0 +1,45 @@
+//! The network in the application that owns the device: TCP, UDP, DHCP, DNS over IPv4 and IPv6, on the driver's buffers.
+//!
+//! One [`Net`] belongs to one thread and one pair of queues; nothing is shared with another. Protocols are smoltcp's. In
+//! front of them stand a table of connections, so that a segment's cost does not grow with their number
+//! (`connections`), and services that answer UDP where it lies (`datagram`).
+//!
+//! **Invariants: whatever arrives, memory stays within what [`Config`] allows and nothing panics · nobody is asked
+//! whether there is news: tasks are woken.**
+//!
+//! Not here: a device, a clock, a loop (`apps/service`). Does not send out of order acknowledgements (SACK), which smoltcp
+//! does not, nor answer datagrams that came in fragments.
+//!
+//! Reading order: [`words`], [`config`] · `flow` (whom a frame concerns) · `stack` (what happens to it) · `connections`,
+//! `deadlines` · `datagram` · `wire` · [`net`], [`tcp`] (what applications use).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod config;
+mod connections;
+mod counters;
+mod datagram;
+mod deadlines;
+mod error;
+mod flow;
+pub mod net;
+mod stack;
+pub mod tcp;
+mod wire;
+pub mod words;
+
+pub use config::Config;
+pub use connections::Buffers;
+pub use counters::Counters;
+pub use datagram::{Datagram, Reply};
+pub use error::Error;
+pub use net::Net;
+pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
+pub use tcp::{Listener, TcpStream};
+pub use wire::OUT_FRAMES;
+pub use words::{BadWord, Network};
+
+/// Sees every frame.
+type Tap = alloc::boxed::Box<dyn FnMut(&[u8])>;
