@@ -29,11 +29,11 @@ enum Move {
 }
 
 fn entry() -> impl Strategy<Value = u64> {
-    let near =
-        (0..2 * BUFFERS as u32, 0..4096u16, 0..4096u16, any::<bool>()).prop_map(|(n, start, len, more)| {
-            Desc::new().with_number(n).with_start(start).with_bytes(len).with_continues(more).into_bits()
-        });
-    let good = (0..BUFFERS as u32, 0..64u16, 0..1500u16)
+    let buffers = u32::try_from(BUFFERS).expect("few");
+    let near = (0..2 * buffers, 0..4096u16, 0..4096u16, any::<bool>()).prop_map(|(n, start, len, more)| {
+        Desc::new().with_number(n).with_start(start).with_bytes(len).with_continues(more).into_bits()
+    });
+    let good = (0..buffers, 0..64u16, 0..1500u16)
         .prop_map(|(n, start, len)| Desc::new().with_number(n).with_start(start).with_bytes(len).into_bits());
     prop_oneof![3 => good, 2 => near, 1 => any::<u64>()]
 }
