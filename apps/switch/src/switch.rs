@@ -111,7 +111,7 @@ where
             Err(error) => return self.recover(error).map(|()| true),
         };
         while let Some(buf) = self.came.pop() {
-            match self.bridge.take_from_uplink(buf.frame()) {
+            match self.bridge.from_uplink(buf.frame()) {
                 Ok(Goes::To(port)) => self.ports[port].deliver(buf.frame()),
                 Ok(Goes::Everywhere) => self.ports.iter_mut().for_each(|port| port.deliver(buf.frame())),
                 Ok(Goes::Up) | Err(_) => add_one(&self.stats.dropped),
@@ -147,7 +147,7 @@ where
 
     /// Sends a frame, which is a copy by now, where its address says.
     fn forward(&mut self, from: usize, own: Buf) -> Result<(), Failure> {
-        let goes = self.bridge.take_from_port(from, own.frame());
+        let goes = self.bridge.from_port(from, own.frame());
         match goes {
             Ok(Goes::To(port)) => self.ports[port].deliver(own.frame()),
             Ok(Goes::Everywhere) => {
