@@ -150,7 +150,7 @@ fn the_metrics_that_are_promised_are_there() {
 #[test]
 fn the_histogram_adds_up() {
     let mut requests = Histogram::default();
-    [500, 1500, 1600, u64::MAX / 4].map(|ns| requests.add(ns));
+    [500, 1500, 1600, u64::MAX / 4].into_iter().for_each(|ns| requests.add(ns));
     let samples = parse(&metrics::text(&Snapshot::default(), &requests));
     let bucket = |le| value(&samples, "weir_request_duration_seconds_bucket", &[("le", le)]);
     assert_eq!((bucket("0.000001000"), bucket("0.000002000"), bucket("2.097152000")), (1.0, 3.0, 3.0));
