@@ -10,7 +10,6 @@ use weir_abi::manifest::{DeviceGrant, DeviceSelect};
 use crate::build::{self, Profile};
 use crate::cli::SystemOptions;
 use crate::manifest::Checked;
-use crate::port::Port;
 use crate::{bundle, manifest, workspace};
 
 /// A system, built.
@@ -24,8 +23,6 @@ pub struct System {
     pub programs: Vec<(String, PathBuf)>,
     /// How the kernel is to confine devices, where the manifest says.
     pub iommu: Option<IommuChoice>,
-    /// Ports of the guest that are to be reached from this host.
-    pub ports: Vec<Port>,
     /// What the person should know, one line each.
     pub notices: Vec<String>,
     /// How many `edu` devices the manifest grants by id.
@@ -76,8 +73,8 @@ impl System {
         let bundle = keep(&name, &bundle::write(&contents)?)?;
         let edus =
             checked.manifest.apps.iter().flat_map(|app| &app.devices).filter(|grant| is_edu(grant)).count();
-        let Checked { iommu, ports, notices, .. } = checked;
-        Ok(System { kernel, bundle, programs, iommu, ports, notices, edus })
+        let Checked { iommu, notices, .. } = checked;
+        Ok(System { kernel, bundle, programs, iommu, notices, edus })
     }
 
     /// Builds a system whose first process, in the supervisor's place, is the program `first`, which finds `files`

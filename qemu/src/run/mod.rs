@@ -46,8 +46,8 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     options.pcap.as_deref().map(writable).transpose()?;
     // A wrong name is told before the long work.
     let named = options.machine.as_deref().map(Machine::named).transpose()?;
+    let ports = Ports::choose(&options.system, options.port)?;
     let system = System::build(&options.system)?;
-    let ports = Ports::choose(&system, options.port)?;
     let choice = options.iommu.or(system.iommu);
     let name = options.machine.as_deref().unwrap_or(machine::for_choice(choice));
     let machine = named.map_or_else(|| Machine::named(name), Ok)?;

@@ -3,8 +3,10 @@
 use anyhow::Result;
 
 use crate::child;
+use crate::cli::SystemOptions;
+use crate::manifest;
 use crate::port::Port;
-use crate::system::System;
+use crate::system::manifest_path;
 
 /// Ports of the guest, each with this host's port for it.
 pub(super) struct Ports(Vec<(Port, u16)>);
@@ -13,9 +15,10 @@ impl Ports {
     /// Free ports for those that the system's manifest names; `wanted` for the first.
     ///
     /// # Errors
-    /// They are busy.
-    pub(super) fn choose(system: &System, mut wanted: Option<u16>) -> Result<Ports> {
-        let ports = if system.ports.is_empty() { vec![Port::echo()] } else { system.ports.clone() };
+    /// They are busy, or the manifest is wrong.
+    pub(super) fn choose(options: &SystemOptions, mut wanted: Option<u16>) -> Result<Ports> {
+        let named = manifest::read(&manifest_path(options)?, options.cpus)?.ports;
+        let ports = if named.is_empty() { vec![Port::echo()] } else { named };
         let chosen = ports.into_iter().map(|port| {
             let number = port.choose(wanted.take())?;
             Ok((port, number))
