@@ -59,6 +59,13 @@ fn classify_ipv4(frame: &[u8], ethernet: &EthernetFrame<&[u8]>) -> Kind {
     }
     let start = EthernetFrame::<&[u8]>::header_len();
     let (header, total) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
+    if header < IPV4_HEADER {
+        return Kind::Unusable;
+    }
+    // An answer made in place would have the request's options.
+    if header > IPV4_HEADER && ip.next_header() == IpProtocol::Udp {
+        return Kind::Other;
+    }
     let packet = Packet {
         to: ethernet.dst_addr(),
         source: ip.src_addr().into(),
@@ -105,5 +112,7 @@ fn classify_ip(frame: &[u8], packet: Packet, protocol: IpProtocol) -> Kind {
     }
 }
 
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER: usize = 20;
 /// Bytes of a UDP header.
 pub(crate) const UDP_HEADER: usize = 8;

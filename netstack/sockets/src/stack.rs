@@ -226,12 +226,12 @@ impl Stack {
         flow: &Flow,
         data: core::ops::Range<usize>,
     ) -> Option<Answer> {
+        let service = self.services.get_mut(&flow.local.port)?;
         let mut room = self.wire.pool.take()?;
         // The answer has the request's headers, turned round.
         let fits = room.set_len(weir_pool::FRAME_BYTES);
         debug_assert!(fits, "a fresh buffer has that many bytes");
         let (head, space) = room.frame_mut().split_at_mut(data.start);
-        let service = self.services.get_mut(&flow.local.port)?;
         let most = self.wire.payload_bytes(data.start);
         let request = Datagram {
             from: flow.remote,

@@ -146,6 +146,21 @@ fn strangers_are_not_answered() {
     host.assert_none_lost();
 }
 
+#[test]
+fn options_are_not_sent_back() {
+    let mut host = host(&config(1));
+    // Four options that mean nothing, behind a longer header; the checksum mended.
+    let mut frame = frame(false, PORT, b"with options");
+    frame.splice(34..34, [1; 4]);
+    let total = u16::from_be_bytes([frame[16], frame[17]]) + 4;
+    frame[14] = 0x46;
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+    let back = answers(&mut host, &frame);
+    assert!(back.iter().all(|frame| frame[23] != 17), "an answer by UDP: {back:x?}");
+    host.assert_none_lost();
+}
+
 fn any_host() -> Host {
     let host = host(&Config { connections: 8, half_open: 4, ..config(1) });
     let small = Buffers { rx_bytes: 512, tx_bytes: 512 };
