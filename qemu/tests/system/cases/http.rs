@@ -9,13 +9,23 @@ use anyhow::{Context, Result};
 use weir_runner::guest::Setup;
 use weir_runner::{child, tools, workspace};
 
+use super::tap::{LINK, NEAR, boot_near, inside};
 use super::{Case, web};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("http::files_are_what_they_are", files_are_what_they_are),
     ("http::a_connection_stays", a_connection_stays),
     ("http::slow_clients_hold_up_nobody", slow_clients_hold_up_nobody),
-    ("http::wrk_finds_no_error_and_no_kernel_entry", wrk_finds_no_error_and_no_kernel_entry),
+    ("tap::http::wrk_finds_no_error_and_no_kernel_entry", || {
+        // Fetched here: inside there is no other network.
+        tools::wrk()?;
+        tools::curl()?;
+        inside(
+            "tap::http::wrk_finds_no_error_and_no_kernel_entry",
+            LINK,
+            wrk_finds_no_error_and_no_kernel_entry,
+        )
+    }),
 ];
 
 /// How long an answer may take.
@@ -111,8 +121,11 @@ fn slow_clients_hold_up_nobody() -> Result<()> {
 
 /// wrk's figures, and what the kernel had to do with it.
 fn wrk_finds_no_error_and_no_kernel_entry() -> Result<()> {
-    let (mut guest, port) = web::boot(setup(), "httpd")?;
-    let url = format!("http://127.0.0.1:{port}/architecture.svg");
+    let mut guest = boot_near(setup())?;
+    guest.status_when("a running data path", LIMIT, |status| {
+        status.app("httpd").is_some_and(|app| app.ready)
+    })?;
+    let url = format!("http://{NEAR}/architecture.svg");
     web::curl(&["--output", "/dev/null", &url])?;
     let mut wrk = child::bound(tools::wrk()?);
     wrk.args(["--threads", "1", "--connections", "8", "--duration", "5s", "--latency", &url]);

@@ -1,7 +1,7 @@
 //! The application `kv`, as its clients see it: Redis' own, memcached's text over UDP, and one that counts what it was told.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,39 +10,55 @@ use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
 use super::Case;
+use super::tap::{LINK, NEAR, boot_near, inside};
 use weir_runner::guest::{Guest, Setup};
 use weir_runner::tools::{Redis, redis};
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("kv::clients_of_redis_and_memcached", clients_of_redis_and_memcached),
+    ("tap::kv::clients_of_redis_and_memcached", || {
+        // Fetched here: inside there is no other network.
+        redis()?;
+        inside("tap::kv::clients_of_redis_and_memcached", LINK, clients_of_redis_and_memcached)
+    }),
     ("kv::contents_end_with_the_program", contents_end_with_the_program),
     ("kv::what_was_acknowledged_survives", what_was_acknowledged_survives),
 ];
 
+const REDIS: u16 = 6379;
+const MEMCACHED: u16 = 11211;
 /// How long the guest's next sign may take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a client waits for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// A machine with `kv`, and this host's ports that lead to it.
+/// A machine with `kv`, and where its clients find it.
 struct Server {
     guest: Guest,
-    redis: u16,
-    memcached: u16,
+    redis: SocketAddr,
+    memcached: SocketAddr,
 }
 
 impl Server {
+    /// Behind QEMU's user network, at ports of this host's: enough for a few clients.
     fn boot(manifest: &'static str, disk: Option<&Path>) -> Result<Server> {
-        let redis = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let memcached = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-        let network =
-            format!("user,hostfwd=tcp:127.0.0.1:{redis}-:6379,hostfwd=udp:127.0.0.1:{memcached}-:11211");
+        let redis = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let memcached = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let network = format!("user,hostfwd=tcp:{redis}-:{REDIS},hostfwd=udp:{memcached}-:{MEMCACHED}");
         let setup = Setup::new(manifest).network(network);
         let setup = disk.into_iter().fold(setup, Setup::disk);
         let (guest, _) = setup.boot()?;
-        let mut server = Server { guest, redis, memcached };
-        server.wait_serving()?;
-        Ok(server)
+        Server { guest, redis, memcached }.served()
+    }
+
+    /// On the tap's link.
+    fn boot_near(manifest: &'static str) -> Result<Server> {
+        let guest = boot_near(Setup::new(manifest))?;
+        Server { guest, redis: (NEAR, REDIS).into(), memcached: (NEAR, MEMCACHED).into() }.served()
+    }
+
+    fn served(mut self) -> Result<Server> {
+        self.wait_serving()?;
+        Ok(self)
     }
 
     fn wait_serving(&mut self) -> Result<()> {
@@ -56,7 +72,7 @@ impl Server {
     }
 
     fn connect(&self) -> Result<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.redis))?;
+        let stream = TcpStream::connect(self.redis)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -71,12 +87,12 @@ impl Server {
 
     /// The text that a datagram with `text` is answered with.
     fn ask_datagram(&self, text: &str) -> Result<String> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
         let (header, mut answer) = (b"\x12\x34\0\0\0\x01\0\0", [0; 1500]);
         // One may be lost; all that are sent here may be repeated.
         for _ in 0..5 {
-            socket.send_to(&[header, text.as_bytes()].concat(), ("127.0.0.1", self.memcached))?;
+            socket.send_to(&[header, text.as_bytes()].concat(), self.memcached)?;
             if let Ok(len) = socket.recv(&mut answer) {
                 ensure!(answer.get(..8) == Some(header), "the header came back as {:x?}", &answer[..8]);
                 return Ok(String::from_utf8_lossy(&answer[8..len]).into_owned());
@@ -115,9 +131,9 @@ fn line(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// What a program of Redis' says.
-fn run(program: &Path, port: u16, args: &str) -> Result<String> {
+fn run(program: &Path, server: SocketAddr, args: &str) -> Result<String> {
     let mut command = Command::new("timeout");
-    command.arg("120").arg(program).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    command.arg("120").arg(program).args(["-h", &server.ip().to_string(), "-p", &server.port().to_string()]);
     let output = command.args(args.split_whitespace()).output()?;
     let said = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -127,7 +143,7 @@ fn run(program: &Path, port: u16, args: &str) -> Result<String> {
 
 fn clients_of_redis_and_memcached() -> Result<()> {
     let Redis { cli, benchmark } = redis()?;
-    let mut server = Server::boot("kv", None)?;
+    let mut server = Server::boot_near("kv")?;
     for (command, answer) in [
         ("set greeting hello", "OK"),
         ("get greeting", "hello"),

@@ -6,12 +6,13 @@
 
 use std::env;
 use std::fs::OpenOptions;
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_runner::guest::Setup;
+use weir_runner::guest::{Guest, Setup};
 use weir_runner::peer::{FRAME_LONG_BYTES, Peer};
 
 use super::{Case, VIRTIO};
@@ -48,6 +49,18 @@ const NETWORK: &str = "
     ip link set wire mtu 9000 up
     exec \"$@\"
 ";
+/// A tap that the guest is alone behind, with this host's end of the link.
+pub(super) const LINK: &str = "
+    ip link set lo up
+    ip tuntap add dev guest mode tap
+    echo 0 > /proc/sys/net/ipv6/conf/guest/disable_ipv6
+    ip address add 10.0.2.2/24 dev guest
+    ip address add fe80::1/64 dev guest nodad
+    ip link set guest mtu 9000 up
+    exec \"$@\"
+";
+/// The guest's address on [`LINK`], by its manifest.
+pub(super) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 /// How long the application may take to start.
 const LIMIT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 1000;
@@ -91,6 +104,12 @@ pub(super) fn inside(case: &str, network: &str, work: impl FnOnce() -> Result<()
     let said = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     Ok(())
+}
+
+/// Boots a guest on [`LINK`].
+pub(super) fn boot_near(setup: Setup) -> Result<Guest> {
+    let network = "tap,ifname=guest,script=no,downscript=no,vhost=off".to_owned();
+    Ok(setup.network(network).boot()?.0)
 }
 
 /// Every checksum that the device fills in is right.

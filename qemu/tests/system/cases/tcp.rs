@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use weir_runner::guest::{Guest, Setup};
 
-use super::tap::inside;
+use super::tap::{LINK, NEAR, boot_near, inside};
 use super::{Case, E1000E, IGB, VIRTIO};
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -30,29 +30,25 @@ pub(super) const CASES: &[(&str, Case)] = &[
 
 /// How long a step of the guest's may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The guest's address, on the tap's link.
-const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 const ECHO: u16 = 7;
 const TRANSFER_BYTES: usize = 4 << 20;
 
-/// A tap with this host's end of the link.
-const LINK: &str = "
-    ip link set lo up
-    ip tuntap add dev guest mode tap
-    echo 0 > /proc/sys/net/ipv6/conf/guest/disable_ipv6
-    ip address add 10.0.2.2/24 dev guest
-    ip address add fe80::1/64 dev guest nodad
-    ip link set guest mtu 9000 up
-    exec \"$@\"
-";
 fn byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)).to_le_bytes()[0]
 }
 
 /// Sends bytes and reads them back at the same time.
 fn transfer(to: SocketAddr, bytes: usize) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, LIMIT).context("no connection")?;
+    transfer_over(connect(to)?, bytes)
+}
+
+fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, LIMIT).context("no connection")?;
     stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
+fn transfer_over(mut stream: TcpStream, bytes: usize) -> Result<()> {
     let mut writer = stream.try_clone()?;
     let sender = std::thread::spawn(move || -> Result<()> {
         let all: Vec<u8> = (0..bytes).map(byte).collect();
@@ -114,7 +110,13 @@ fn end(mut guest: Guest, is_polling: bool) -> Result<()> {
 fn transfers_both_ways(machine: &'static str) -> Result<()> {
     let (guest, address) = boot_behind_user_network(Setup::new("tcp").machine(machine))?;
     told(&guest, transfer(address, TRANSFER_BYTES))?;
-    let several: Vec<_> = (0..8).map(|_| std::thread::spawn(move || transfer(address, 100_000))).collect();
+    // Connected one after the other: the user network's listening socket has room for one, and resets the rest.
+    let mut several = Vec::new();
+    for _ in 0..8 {
+        let mut one = told(&guest, connect(address))?;
+        told(&guest, one.write_all(b"?").and_then(|()| one.read_exact(&mut [0])).map_err(Into::into))?;
+        several.push(std::thread::spawn(move || transfer_over(one, 100_000)));
+    }
     for one in several {
         told(&guest, one.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)?;
     }
@@ -156,10 +158,8 @@ fn a_link_that_is_down_is_told() -> Result<()> {
     end(guest, true)
 }
 
-/// Boots on the tap's link, with an address of its own.
 fn boot_on_the_link(manifest: &'static str) -> Result<Guest> {
-    let network = "tap,ifname=guest,script=no,downscript=no,vhost=off".to_owned();
-    let (mut guest, _) = Setup::new(manifest).network(network).boot()?;
+    let mut guest = boot_near(Setup::new(manifest))?;
     guest.console_line("serving at 10.0.2.15", LIMIT)?;
     Ok(guest)
 }
