@@ -33,11 +33,11 @@ pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
-use weir_nic::{Nic, Queues};
+use weir_nic::{Nic, OffloadingTxQueue, Queues};
 use weir_pool::{FRAME_BYTES, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, log, process, random, thread};
-use weir_sockets::{EthernetAddress, Net};
+use weir_sockets::{Config, EthernetAddress, Net};
 
 use crate::rounds::Rounds;
 
@@ -105,6 +105,7 @@ fn serve<N: Nic<Device = Function>>(
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
+    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
@@ -115,7 +116,8 @@ where
     }
     let mac = EthernetAddress(nic.read_mac()?.ok_or(Failure::NoMac)?);
     let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    let config = network.config(mac, random::seed());
+    let tx_checksum = nic.offloads().tx_checksum;
+    let config = Config { tx_checksum, ..network.config(mac, random::seed()) };
     let net = Net::new(&config, pool, weir_rt::clock::now_ns());
     let mut rounds = Rounds::new(nic, rx, tx, net.clone(), stats, is_alone);
     rounds.start()?;

@@ -2,13 +2,13 @@
 
 use weir_abi::stats::Stats;
 use weir_executor::Executor;
-use weir_nic::{Nic, NicError, RxQueue, TxQueue};
-use weir_pool::Burst;
+use weir_nic::{Checksum, Nic, NicError, OffloadingTxQueue, RxQueue, TxOffload, TxQueue};
+use weir_pool::{Buf, Burst};
 use weir_rt::clock::now_ns;
 use weir_rt::hal::{Function, TscClock};
 use weir_rt::log;
 use weir_rt::poll::{Poller, Step};
-use weir_sockets::Net;
+use weir_sockets::{CHECKSUM_OFFSET, Net, unfinished_checksum};
 
 use crate::Failure;
 use crate::counts::{Counts, off_path};
@@ -25,6 +25,14 @@ const SPIN_MAX_NS: u64 = 200_000;
 /// Longest sleep, so that counters and link get their turn.
 const SLEEP_NS: u64 = 500_000_000;
 
+/// What a device that fills in checksums is to do with a frame.
+#[inline]
+fn finish(front: &Buf) -> TxOffload {
+    let checksum =
+        unfinished_checksum(front.frame()).map(|start| Checksum { start, offset: CHECKSUM_OFFSET });
+    TxOffload { checksum, segments: None }
+}
+
 /// The device, the network over it, and the tasks.
 pub(crate) struct Rounds<N: Nic> {
     nic: N,
@@ -37,12 +45,15 @@ pub(crate) struct Rounds<N: Nic> {
     /// Nothing else runs on this core: never sleep.
     is_alone: bool,
     is_link_up: bool,
+    /// The device fills in checksums.
+    tx_checksum: bool,
     /// When the device's registers are read next.
     next_visit_ns: u64,
 }
 
 impl<N: Nic<Device = Function>> Rounds<N>
 where
+    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     pub(crate) fn new(
@@ -54,8 +65,20 @@ where
         is_alone: bool,
     ) -> Rounds<N> {
         let (executor, counts) = (Executor::new(), Counts::new(stats));
-        let (received, is_link_up) = (Burst::new(), true);
-        Rounds { nic, rx, tx, net, executor, counts, received, is_alone, is_link_up, next_visit_ns: 0 }
+        let tx_checksum = nic.offloads().tx_checksum;
+        Rounds {
+            nic,
+            rx,
+            tx,
+            net,
+            executor,
+            counts,
+            received: Burst::new(),
+            is_alone,
+            is_link_up: true,
+            tx_checksum,
+            next_visit_ns: 0,
+        }
     }
 
     /// Starts the device, or starts it again: what it held is lost, and sent again where somebody cares.
@@ -108,8 +131,12 @@ where
     }
 
     fn send(&mut self) -> Result<(), Failure> {
-        let Rounds { tx, net, .. } = self;
-        match net.with_frames(|pool, out| tx.transmit(pool, out)) {
+        let Rounds { tx, net, tx_checksum, .. } = self;
+        let sent = net.with_frames(|pool, out| match tx_checksum {
+            true => tx.transmit_with(pool, out, finish),
+            false => tx.transmit(pool, out),
+        });
+        match sent {
             Ok(_) => Ok(()),
             Err(error) => self.recover(error),
         }

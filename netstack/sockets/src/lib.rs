@@ -38,7 +38,7 @@ pub use error::Error;
 pub use net::Net;
 pub use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
 pub use tcp::{Listener, TcpStream};
-pub use wire::OUT_FRAMES;
+pub use wire::{CHECKSUM_OFFSET, OUT_FRAMES, unfinished_checksum};
 pub use words::{BadWord, Network};
 
 /// Sees every frame.

@@ -59,7 +59,8 @@ impl Net {
         act(&mut stack.wire.pool, &mut stack.wire.out)
     }
 
-    /// Shows every frame, without a tag of a virtual LAN, to `tap`, which must not call the network.
+    /// Shows every frame, without a tag of a virtual LAN, to `tap`, which must not call the network. Checksums that the
+    /// device fills in ([`Config::tx_checksum`]) are not there yet.
     pub fn set_tap(&self, tap: impl FnMut(&[u8]) + 'static) {
         self.stack().wire.tap = Some(Box::new(tap));
     }

@@ -18,7 +18,7 @@ use weir_pool::{Buf, Pool};
 use crate::connections::{Buffers, Connections, Id, Stage};
 use crate::datagram::{self, Datagram, Reply, Service};
 use crate::deadlines::Deadlines;
-use crate::flow::{Flow, Kind, Packet, classify};
+use crate::flow::{Flow, Kind, PROTOCOL_TCP, Packet, classify};
 use crate::wire::{ETHERNET_HEADER, Wire};
 use crate::{Config, Error};
 
@@ -32,7 +32,6 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
 /// smoltcp also counts the silence of connections on which nothing is under way.
 const SILENCE_LIMIT: Duration = Duration::from_secs(150);
 const ASK_AFTER: Duration = Duration::from_secs(60);
-const PROTOCOL_TCP: u8 = 6;
 /// Ports for connections made from here (RFC 6335 §6 "Port Number Ranges").
 const EPHEMERAL: core::ops::Range<u16> = 49152..65535;
 
@@ -72,7 +71,7 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn new(config: &Config, pool: Pool, now: Instant) -> Stack {
-        let mut wire = Wire::new(pool, config.mtu, config.vlan);
+        let mut wire = Wire::new(pool, config);
         let mut settings = iface::Config::new(HardwareAddress::Ethernet(config.mac));
         settings.random_seed = config.seed;
         let mut iface = Interface::new(settings, &mut wire.with(None), now);
