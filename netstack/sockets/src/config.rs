@@ -2,6 +2,8 @@
 
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address};
 
+use crate::Lane;
+
 /// Settings of a stack.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     /// The device fills in TCP's checksums: frames sent have the sum of the pseudo header there, and
     /// [`crate::unfinished_checksum`] says where.
     pub tx_checksum: bool,
+    /// Which of the device's stacks it is, where there are several.
+    pub lane: Option<Lane>,
     /// What nobody else knows: sequence numbers, ports and the hash of the connections' table follow from it.
     pub seed: u64,
 }
@@ -40,6 +44,7 @@ impl Config {
             connections: 1000,
             half_open: 256,
             tx_checksum: false,
+            lane: None,
             seed,
         }
     }

@@ -136,6 +136,8 @@ pub struct World {
     sent: u64,
     random: u64,
     pub delay_ns: u64,
+    /// Which host a frame reaches, besides that it does not come back.
+    pub reaches: fn(&[u8], usize) -> bool,
 }
 
 impl World {
@@ -148,6 +150,7 @@ impl World {
             sent: 0,
             random: 0x9e37_79b9,
             delay_ns: MS / 10,
+            reaches: |_, _| true,
         }
     }
 
@@ -168,7 +171,8 @@ impl World {
 
     /// Puts a frame on the wire, for everybody but `from`.
     pub fn send(&mut self, from: usize, frame: &[u8]) {
-        for to in (0..self.hosts.len()).filter(|&to| to != from) {
+        let reaches = self.reaches;
+        for to in (0..self.hosts.len()).filter(|&to| to != from && reaches(frame, to)) {
             let copies = 1 + u64::from(self.happens(self.faults.repeated));
             for _ in 0..copies {
                 if self.happens(self.faults.lost) {
