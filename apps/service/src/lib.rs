@@ -33,7 +33,7 @@ pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow};
-use weir_nic::{Nic, OffloadingTxQueue, Queues};
+use weir_nic::{Nic, Queues};
 use weir_pool::{FRAME_BYTES, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Env, log, process, random, thread};
@@ -105,7 +105,6 @@ fn serve<N: Nic<Device = Function>>(
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
 ) -> Result<(), Failure>
 where
-    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;

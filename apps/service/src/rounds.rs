@@ -2,7 +2,7 @@
 
 use weir_abi::stats::Stats;
 use weir_executor::Executor;
-use weir_nic::{Checksum, Nic, NicError, OffloadingTxQueue, RxQueue, TxOffload, TxQueue};
+use weir_nic::{Checksum, Nic, NicError, RxQueue, TxOffload, TxQueue};
 use weir_pool::{Buf, Burst};
 use weir_rt::clock::now_ns;
 use weir_rt::hal::{Function, TscClock};
@@ -53,7 +53,6 @@ pub(crate) struct Rounds<N: Nic> {
 
 impl<N: Nic<Device = Function>> Rounds<N>
 where
-    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     pub(crate) fn new(
