@@ -6,12 +6,13 @@
 use weir_net::{Answer, EchoResponder};
 use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::Burst;
+use weir_port::Port;
 use weir_rt::clock::now_ns;
 use weir_rt::poll::{Poller, Step};
 use weir_rt::{log, thread};
 
+use crate::Failure;
 use crate::watch::Watch;
-use crate::{Failure, Port};
 
 /// Frames taken at once.
 const BURST: usize = 32;
@@ -65,7 +66,7 @@ where
     /// Answers until something fails. `is_alone`: never sleep.
     pub(crate) fn run(mut self, is_alone: bool) -> Result<(), Failure> {
         let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
-        self.watch.watch_link(&self.port.net)?;
+        self.watch.watch_link(&self.port.nic)?;
         self.watch.begin();
         loop {
             let mut must_sleep = false;
@@ -144,8 +145,8 @@ where
             return Ok(());
         }
         self.next_visit_ns = now_ns().saturating_add(VISIT_NS);
-        self.watch.watch_link(&self.port.net)?;
-        if self.port.net.has_stopped() {
+        self.watch.watch_link(&self.port.nic)?;
+        if self.port.nic.has_stopped() {
             log!("nic: it stopped; starting it again");
             self.watch.count_device_error();
             self.port.start()?;
@@ -161,7 +162,7 @@ where
         }
         log!("nic: {error}; starting it again");
         self.watch.count_device_error();
-        self.port.start()
+        Ok(self.port.start()?)
     }
 
     fn crash_if_asked(&mut self, sent: u64) {

@@ -22,14 +22,13 @@ use core::sync::atomic::Ordering;
 
 use weir_abi::page::IommuMode;
 use weir_abi::stats::Stats;
-use weir_hal::{Device, DmaWindow};
 use weir_net::{EchoResponder, MacAddress};
 use weir_nic::{Nic, Queues};
-use weir_pool::{BUF_BYTES, Pool};
+use weir_port::{Drive, Port};
 use weir_rt::channel::nic::ChannelNic;
 use weir_rt::channel::{self, Channels};
-use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Core, Env, Event, GrantError, kernel_page, log, process, thread};
+use weir_rt::hal::Function;
+use weir_rt::{Env, Event, GrantError, kernel_page, log};
 
 use crate::data_path::DataPath;
 use crate::watch::Watch;
@@ -37,11 +36,8 @@ use crate::words::Words;
 
 weir_rt::entry!(main);
 
-/// Buffers for both rings, and as many again: one large page. Long rings have as many as they take.
+/// Buffers for both rings, and as many again: one large page.
 const POOL_BYTES: usize = 2 << 20;
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 256 << 10;
-
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -52,15 +48,15 @@ enum Failure {
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
     #[error("nic: {0}")]
-    Virtio(#[from] weir_virtio::Error),
+    Virtio(#[from] weir_port::VirtioError),
     #[error("nic: {0}")]
-    Gigabit(#[from] weir_e1000e::Error),
+    Gigabit(#[from] weir_port::GigabitError),
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
     #[error("{0}")]
     Channel(#[from] channel::nic::Error),
-    #[error("nic: it has no MAC address")]
-    NoMac,
+    #[error("{0}")]
+    NoMac(#[from] weir_port::NoMac),
     #[error("{0}")]
     Service(#[from] weir_service::Failure),
 }
@@ -70,14 +66,6 @@ impl Failure {
     fn is_of_device(&self) -> bool {
         matches!(self, Failure::Virtio(_) | Failure::Gigabit(_) | Failure::Host(_))
     }
-}
-
-/// The device and what goes with it.
-struct Port<N: Nic> {
-    net: N,
-    rx: N::Rx,
-    tx: N::Tx,
-    pool: Pool,
 }
 
 fn main(mut env: Env) -> Result<(), Failure> {
@@ -97,45 +85,19 @@ fn main(mut env: Env) -> Result<(), Failure> {
         Err(_) => env.channels().ok().map(|mut channels| first_port(&mut channels)).transpose()?,
     };
     if let Some(port) = port {
-        return run(core, move |is_alone| serve::<ChannelNic>(port, &words, stats, is_alone));
+        return weir_port::on_core(core, move |is_alone| serve::<ChannelNic>(port, &words, stats, is_alone));
     }
     let device = match device {
         Err(_) if words.wait => None,
         device => Some(device?),
     };
-    run(core, move |is_alone| serve_in_turn(device, &words, stats, is_alone))
+    weir_port::on_core(core, move |is_alone| serve_in_turn(device, &words, stats, is_alone))
 }
 
 /// The end of the first channel, as a network device.
 fn first_port(channels: &mut Channels) -> Result<channel::nic::Port, GrantError> {
     let name = channels.pools().first().cloned().unwrap_or_default();
     channels.port(&name)
-}
-
-/// Runs `work` on a core of its own, if there is one.
-fn run(
-    core: Option<Core>,
-    work: impl FnOnce(bool) -> Result<(), Failure> + Send + 'static,
-) -> Result<(), Failure> {
-    match core {
-        Some(core) => serve_on(&core, work),
-        None => work(false),
-    }
-}
-
-/// Runs `work` on a core of its own; the process ends with it.
-fn serve_on(
-    core: &Core,
-    work: impl FnOnce(bool) -> Result<(), Failure> + Send + 'static,
-) -> Result<(), Failure> {
-    let thread = thread::spawn(STACK_BYTES, Some(core), move || {
-        if let Err(failure) = work(true) {
-            log!("{failure}");
-            process::exit(1)
-        }
-    })?;
-    thread.join();
-    Ok(())
 }
 
 /// Serves with the device granted, and then, if the words say so, with every one that comes.
@@ -151,7 +113,7 @@ fn serve_in_turn(
             Some(device) => device,
             None => await_device(&arrived)?,
         };
-        match serve_any(Function::new(device)?, words, stats, is_alone) {
+        match weir_port::drive(Function::new(device)?, Serve { words, stats, is_alone }) {
             Err(failure) if words.wait && failure.is_of_device() => {
                 stats.ready.store(0, Ordering::Release);
                 log!("{failure}; waiting for another");
@@ -172,26 +134,21 @@ fn await_device(arrived: &Event) -> Result<weir_rt::Device, weir_rt::Error> {
     }
 }
 
-/// Serves with the driver that the device has; one that has none is refused by the last.
-fn serve_any(
-    function: Function,
-    words: &Words,
+/// What is served, and how.
+struct Serve<'a> {
+    words: &'a Words,
     stats: &'static Stats,
     is_alone: bool,
-) -> Result<(), Failure> {
-    type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
-    type E1000e = weir_e1000e::Net<Function>;
-    type Igb = weir_igb::Net<Function>;
-    type IgbVf = weir_igb_vf::Net<Function>;
-    let info = function.info();
-    if E1000e::is_for(&info) {
-        serve::<E1000e>(function, words, stats, is_alone)
-    } else if Igb::is_for(&info) {
-        serve::<Igb>(function, words, stats, is_alone)
-    } else if IgbVf::is_for(&info) {
-        serve::<IgbVf>(function, words, stats, is_alone)
-    } else {
-        serve::<Virtio>(function, words, stats, is_alone)
+}
+
+impl Drive for Serve<'_> {
+    type Failure = Failure;
+
+    fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
+    where
+        Failure: From<N::Error>,
+    {
+        serve::<N>(function, self.words, self.stats, self.is_alone)
     }
 }
 
@@ -206,8 +163,8 @@ where
     Failure: From<N::Error>,
 {
     let queues = Queues { interrupt: !is_alone, entries: words.entries, long_frames: false };
-    let mut port = Port::<N>::open(device, queues)?;
-    let own = port.net.read_mac()?.ok_or(Failure::NoMac)?;
+    let mut port = Port::<N>::open::<Failure>(device, queues, POOL_BYTES)?;
+    let own = port.read_mac::<Failure>()?;
     let mac = MacAddress(words.mac.unwrap_or(own));
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
@@ -222,24 +179,4 @@ where
     let responder = EchoResponder::new(mac, words.network);
     let watch = Watch::new(stats, canary);
     DataPath::new(port, responder, watch, words.crash_after).run(is_alone)
-}
-
-impl<N: Nic> Port<N>
-where
-    Failure: From<N::Error>,
-{
-    fn open(device: N::Device, queues: Queues) -> Result<Port<N>, Failure> {
-        let (mut net, rx, tx) = N::open(device, &Window, &TscClock, queues)?;
-        let for_rings = 2 * usize::from(queues.entries.unwrap_or_default()) * usize::from(BUF_BYTES);
-        let pool = match net.take_pool() {
-            Some(pool) => pool,
-            None => Pool::new(Window.allocate(POOL_BYTES.max(for_rings))?)?,
-        };
-        Ok(Port { net, rx, tx, pool })
-    }
-
-    /// Starts the device, or starts it again.
-    fn start(&mut self) -> Result<(), Failure> {
-        Ok(self.net.start(&mut self.rx, &mut self.tx, &mut self.pool, &TscClock)?)
-    }
 }

@@ -12,10 +12,11 @@ use weir_abi::call::{MAP_DMA, MAP_READ, MAP_WRITE};
 use weir_abi::layout::PAGE_BYTES;
 use weir_hal::Iova;
 use weir_nic::{Nic, RxQueue, TxQueue};
+use weir_port::Port;
 use weir_rt::memory::Mapping;
 use weir_rt::{Access, Memory, clock, kernel_page, log};
 
-use crate::{Failure, Port};
+use crate::Failure;
 
 const BYTES: usize = 4096;
 const _: () = assert!(BYTES as u64 == PAGE_BYTES);
@@ -88,7 +89,7 @@ where
     log!("storm: {count} reads of {KERNEL} begin");
     for _ in 0..count {
         while !port.tx.send_wrong_address(&mut port.pool, KERNEL, SENT_BYTES)? {
-            if port.net.has_stopped() {
+            if port.nic.has_stopped() {
                 return Err(weir_hal::Error::Gone.into());
             }
         }

@@ -20,12 +20,12 @@ mod work;
 use alloc::sync::Arc;
 
 use weir_abi::stats::Stats;
-use weir_hal::Device as _;
 use weir_nic::{Nic, Queues};
+use weir_port::Drive;
 use weir_rt::bell::Doorbell;
 use weir_rt::channel::{Reach, Share};
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Core, Env, GrantError, clock, log, process, thread};
+use weir_rt::{Env, GrantError, clock};
 
 use crate::receive::Receive;
 use crate::transmit::Transmit;
@@ -33,9 +33,6 @@ use crate::words::{Role, Words};
 use crate::work::Work;
 
 weir_rt::entry!(main);
-
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 256 << 10;
 
 /// Time between two looks whether the others have let go.
 const JOINING_NS: u64 = 1_000_000;
@@ -50,9 +47,9 @@ enum Failure {
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
     #[error("nic: {0}")]
-    Virtio(#[from] weir_virtio::Error),
+    Virtio(#[from] weir_port::VirtioError),
     #[error("nic: {0}")]
-    Gigabit(#[from] weir_e1000e::Error),
+    Gigabit(#[from] weir_port::GigabitError),
     #[error("nic: it does not give back the frames that it was told to send")]
     Stuck,
     #[error("the manifest connects this stage to {0} channel(s) on its pool instead of {1}")]
@@ -88,47 +85,38 @@ fn main(mut env: Env) -> Result<(), Failure> {
         return Err(Failure::Channels(share.ends.len(), wanted));
     }
     let core = if words.sleep { None } else { env.core("core0").ok() };
-    let place = Place { share, bell: Arc::clone(channels.bell()), stats, is_alone: core.is_some() };
-    let function = device.map(Function::new).transpose()?;
-    let work = move || run(function, place, &words);
-    match core {
-        Some(core) => run_on(&core, work),
-        None => work(),
-    }
-}
-
-/// Runs `work` on a core of its own; the process ends with it.
-fn run_on(core: &Core, work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
-    let thread = thread::spawn(STACK_BYTES, Some(core), move || {
-        if let Err(failure) = work() {
-            log!("{failure}");
-            process::exit(1)
+    let bell = Arc::clone(channels.bell());
+    let function = device.map(Function::new).transpose()?.map(|function| function.ringing(&bell));
+    weir_port::on_core(core, move |is_alone| {
+        let place = Place { share, bell, stats, is_alone };
+        match function {
+            Some(function) => weir_port::drive(function, Run { place, words }),
+            None => stage::run(Work::new(place, words.drop_port), words.role),
         }
-    })?;
-    thread.join();
-    Ok(())
+    })
 }
 
-/// Runs the stage with the driver that its device has; one that has none is refused by the last.
-fn run(function: Option<Function>, place: Place, words: &Words) -> Result<(), Failure> {
-    let Some(function) = function else {
-        return stage::run(Work::new(place, words.drop_port), words.role);
-    };
-    let function = function.ringing(&place.bell);
-    let info = function.info();
-    if weir_e1000e::Net::<Function>::is_for(&info) {
-        run_with::<weir_e1000e::Net<Function>>(function, place, words)
-    } else if weir_igb::Net::<Function>::is_for(&info) {
-        run_with::<weir_igb::Net<Function>>(function, place, words)
-    } else {
-        run_with::<weir_virtio::net::Net<weir_virtio::Pci<Function>>>(function, place, words)
+/// A stage with a device.
+struct Run {
+    place: Place,
+    words: Words,
+}
+
+impl Drive for Run {
+    type Failure = Failure;
+
+    fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
+    where
+        Failure: From<N::Error>,
+    {
+        run_with::<N>(function, self.place, self.words)
     }
 }
 
 fn run_with<N: Nic<Device = Function>>(
     function: Function,
     mut place: Place,
-    words: &Words,
+    words: Words,
 ) -> Result<(), Failure>
 where
     Failure: From<N::Error>,

@@ -26,14 +26,11 @@ use weir_forward::{Forwarder, Mode, Settings};
 use weir_hal::Device;
 use weir_nic::Nic;
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Env, GrantError, log, process, thread};
+use weir_rt::{Env, GrantError, log};
 
 use crate::words::Task;
 
 weir_rt::entry!(main);
-
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 256 << 10;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
@@ -65,18 +62,10 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let first = env.device("port0")?;
     let devices: Vec<_> = [first].into_iter().chain(env.device("port1")).collect();
     let core = env.core("core0")?;
-    let work = move || {
+    weir_port::on_core(Some(core), move |_| {
         let functions = devices.into_iter().map(Function::new).collect::<Result<_, _>>()?;
         forward_any(functions, &task, stats)
-    };
-    let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
-        if let Err(failure) = work() {
-            log!("{failure}");
-            process::exit(1)
-        }
-    })?;
-    thread.join();
-    Ok(())
+    })
 }
 
 /// Forwards with the driver that the devices have; those that have none are refused by the last.

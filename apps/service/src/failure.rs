@@ -15,16 +15,16 @@ pub enum Failure {
     Kernel(#[from] weir_rt::Error),
     /// The driver.
     #[error("nic: {0}")]
-    Virtio(#[from] weir_virtio::Error),
+    Virtio(#[from] weir_port::VirtioError),
     /// The driver.
     #[error("nic: {0}")]
-    Gigabit(#[from] weir_e1000e::Error),
+    Gigabit(#[from] weir_port::GigabitError),
     /// The driver's host.
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
     /// The device does not say who it is.
-    #[error("nic: it has no MAC address")]
-    NoMac,
+    #[error("{0}")]
+    NoMac(#[from] weir_port::NoMac),
     /// The driver takes no frames in several buffers.
     #[error("nic: this device or its driver has no long frames; mtu=1900 is the most")]
     NoLongFrames,

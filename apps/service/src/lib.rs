@@ -32,11 +32,12 @@ pub use weir_sockets as sockets;
 pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
-use weir_hal::{Device, DmaWindow};
+use weir_hal::DmaWindow;
 use weir_nic::{Nic, Queues};
 use weir_pool::{FRAME_BYTES, Pool};
+use weir_port::{Drive, NoMac};
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Env, log, process, random, thread};
+use weir_rt::{Env, log, random};
 use weir_sockets::{Config, EthernetAddress, Net};
 
 use crate::rounds::Rounds;
@@ -45,8 +46,6 @@ use crate::rounds::Rounds;
 const POOL_BYTES: usize = 4 << 20;
 /// Bytes of an Ethernet header with a tag.
 const ETHERNET_BYTES: usize = 18;
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 512 << 10;
 
 /// Serves on the device granted as `nic`, on the core granted as `core0` if there is one. `begin` sets up what is served;
 /// its tasks run for ever. Returns only when something fails.
@@ -62,38 +61,27 @@ pub fn run(
     let function = Function::new(env.device("nic")?)?;
     let core = if network.sleep { None } else { env.core("core0").ok() };
     let network = network.clone();
-    let Some(core) = core else { return serve_any(function, &network, stats, false, begin) };
-    let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
-        if let Err(failure) = serve_any(function, &network, stats, true, begin) {
-            log!("{failure}");
-            process::exit(1)
-        }
-    })?;
-    thread.join();
-    Ok(())
+    weir_port::on_core(core, move |is_alone| {
+        weir_port::drive(function, Serve { network, stats, is_alone, begin })
+    })
 }
 
-/// Serves with the driver that the device has; one that has none is refused by the last.
-fn serve_any(
-    function: Function,
-    network: &Network,
+/// What is served, and how.
+struct Serve<B> {
+    network: Network,
     stats: &'static Stats,
     is_alone: bool,
-    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
-    type E1000e = weir_e1000e::Net<Function>;
-    type Igb = weir_igb::Net<Function>;
-    type IgbVf = weir_igb_vf::Net<Function>;
-    let info = function.info();
-    if E1000e::is_for(&info) {
-        serve::<E1000e>(function, network, stats, is_alone, begin)
-    } else if Igb::is_for(&info) {
-        serve::<Igb>(function, network, stats, is_alone, begin)
-    } else if IgbVf::is_for(&info) {
-        serve::<IgbVf>(function, network, stats, is_alone, begin)
-    } else {
-        serve::<Virtio>(function, network, stats, is_alone, begin)
+    begin: B,
+}
+
+impl<B: FnOnce(&Net, &Spawner) -> Result<(), Failure>> Drive for Serve<B> {
+    type Failure = Failure;
+
+    fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
+    where
+        Failure: From<N::Error>,
+    {
+        serve::<N>(function, &self.network, self.stats, self.is_alone, self.begin)
     }
 }
 
@@ -113,7 +101,7 @@ where
     if long_frames && !nic.offloads().several_buffers {
         return Err(Failure::NoLongFrames);
     }
-    let mac = EthernetAddress(nic.read_mac()?.ok_or(Failure::NoMac)?);
+    let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
     let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
     let tx_checksum = nic.offloads().tx_checksum;
     let config = Config { tx_checksum, ..network.config(mac, random::seed()) };

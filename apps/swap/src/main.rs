@@ -26,15 +26,13 @@ use weir_nic::{
 };
 use weir_pool::{Burst, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Env, GrantError, log, process, thread};
+use weir_rt::{Env, GrantError, log};
 use weir_virtio::Features;
 
 weir_rt::entry!(main);
 
 /// Buffers for both rings, and as many again: one large page.
 const POOL_BYTES: usize = 2 << 20;
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 256 << 10;
 /// How long the link may take to come up.
 const LINK_LIMIT_US: u64 = 10_000_000;
 /// Buffers taken at once, and of one frame at most.
@@ -99,15 +97,7 @@ fn main(mut env: Env) -> Result<(), Failure> {
         words.take(word).ok_or_else(|| Failure::Word(word.clone()))?;
     }
     let (stats, device, core) = (env.stats()?, env.device("nic")?, env.core("core0")?);
-    let work = move || serve_any(Function::new(device)?, words, stats);
-    let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
-        if let Err(failure) = work() {
-            log!("{failure}");
-            process::exit(1)
-        }
-    })?;
-    thread.join();
-    Ok(())
+    weir_port::on_core(Some(core), move |_| serve_any(Function::new(device)?, words, stats))
 }
 
 /// Serves with the driver that the device has; one that has none is refused by the last.

@@ -16,26 +16,26 @@ mod port;
 mod switch;
 mod words;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use weir_abi::stats::Stats;
 use weir_bridge::Limit;
-use weir_hal::{Device as _, DmaWindow};
 use weir_nic::{Nic, Queues};
-use weir_pool::Pool;
+use weir_port::Drive;
+use weir_rt::bell::Doorbell;
 use weir_rt::channel::Reach;
-use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Core, Env, GrantError, log, process, thread};
+use weir_rt::hal::Function;
+use weir_rt::{Env, GrantError};
 
 use crate::port::Port;
-use crate::switch::{Switch, Uplink};
+use crate::switch::Switch;
 use crate::words::Words;
 
 weir_rt::entry!(main);
 
 /// Buffers for both rings of the device, and as many again.
 const POOL_BYTES: usize = 2 << 20;
-/// Deep enough for the vector instructions of a debug build, too.
-const STACK_BYTES: u64 = 256 << 10;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +47,9 @@ enum Failure {
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
     #[error("nic: {0}")]
-    Virtio(#[from] weir_virtio::Error),
+    Virtio(#[from] weir_port::VirtioError),
     #[error("nic: {0}")]
-    Gigabit(#[from] weir_e1000e::Error),
+    Gigabit(#[from] weir_port::GigabitError),
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
 }
@@ -66,46 +66,28 @@ fn main(mut env: Env) -> Result<(), Failure> {
     }
     let core = env.core("core0").ok();
     let function = Function::new(device)?.ringing(channels.bell());
-    let (bell, is_alone) = (channels.bell().clone(), core.is_some());
-    let work = move || {
-        let info = function.info();
-        if weir_e1000e::Net::<Function>::is_for(&info) {
-            Switch::new(open::<weir_e1000e::Net<Function>>(function, is_alone)?, ports, bell, stats)
-                .run(is_alone)
-        } else if weir_igb::Net::<Function>::is_for(&info) {
-            Switch::new(open::<weir_igb::Net<Function>>(function, is_alone)?, ports, bell, stats)
-                .run(is_alone)
-        } else {
-            type Virtio = weir_virtio::net::Net<weir_virtio::Pci<Function>>;
-            Switch::new(open::<Virtio>(function, is_alone)?, ports, bell, stats).run(is_alone)
-        }
-    };
-    match core {
-        Some(core) => run_on(&core, work),
-        None => work(),
+    let bell = channels.bell().clone();
+    weir_port::on_core(core, move |is_alone| weir_port::drive(function, Run { ports, bell, stats, is_alone }))
+}
+
+/// A switch without its device.
+struct Run {
+    ports: Vec<Port>,
+    bell: Arc<Doorbell>,
+    stats: &'static Stats,
+    is_alone: bool,
+}
+
+impl Drive for Run {
+    type Failure = Failure;
+
+    fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
+    where
+        Failure: From<N::Error>,
+    {
+        let queues = Queues { interrupt: !self.is_alone, ..Queues::default() };
+        let mut uplink = weir_port::Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
+        uplink.start()?;
+        Switch::new(uplink, self.ports, self.bell, self.stats).run(self.is_alone)
     }
-}
-
-/// Runs `work` on a core of its own; the process ends with it.
-fn run_on(core: &Core, work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
-    let thread = thread::spawn(STACK_BYTES, Some(core), move || {
-        if let Err(failure) = work() {
-            log!("{failure}");
-            process::exit(1)
-        }
-    })?;
-    thread.join();
-    Ok(())
-}
-
-/// Opens and starts the device.
-fn open<N: Nic<Device = Function>>(function: Function, is_alone: bool) -> Result<Uplink<N>, Failure>
-where
-    Failure: From<N::Error>,
-{
-    let queues = Queues { interrupt: !is_alone, ..Queues::default() };
-    let (mut net, mut rx, mut tx) = N::open(function, &Window, &TscClock, queues)?;
-    let mut pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    net.start(&mut rx, &mut tx, &mut pool, &TscClock)?;
-    Ok(Uplink { net, rx, tx, pool })
 }

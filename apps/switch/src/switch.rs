@@ -8,9 +8,10 @@ use weir_abi::stats::Stats;
 use weir_bridge::{Bridge, Goes, Refused};
 use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::{Buf, Burst, Pool};
+use weir_port::Port as Uplink;
 use weir_rt::bell::Doorbell;
 use weir_rt::clock::now_ns;
-use weir_rt::hal::{Function, TscClock};
+use weir_rt::hal::Function;
 use weir_rt::poll::{Poller, Step};
 use weir_rt::{log, thread};
 
@@ -30,14 +31,7 @@ const SPIN_MAX_NS: u64 = 200_000;
 const SLEEP_NS: u64 = 500_000_000;
 const JOINING_NS: u64 = 1_000_000;
 
-/// The device, with buffers that only this program and the device reach.
-pub(crate) struct Uplink<N: Nic> {
-    pub(crate) net: N,
-    pub(crate) rx: N::Rx,
-    pub(crate) tx: N::Tx,
-    pub(crate) pool: Pool,
-}
-
+/// A switch, whose device's buffers only this program and the device reach.
 pub(crate) struct Switch<N: Nic> {
     uplink: Uplink<N>,
     ports: Vec<Port>,
@@ -229,8 +223,7 @@ where
             return Err(error.into());
         }
         log!("nic: {error}; starting it again");
-        let Uplink { net, rx, tx, pool } = &mut self.uplink;
-        Ok(net.start(rx, tx, pool, &TscClock)?)
+        Ok(self.uplink.start()?)
     }
 }
 
