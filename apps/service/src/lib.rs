@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
-//! `counts` (what the supervisor sees).
+//! `lanes` (several cores) · `counts` (what the supervisor sees).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,10 +23,12 @@ extern crate alloc;
 
 mod counts;
 mod failure;
+mod lanes;
 mod rounds;
 
 pub use counts::off_path;
 pub use failure::Failure;
+pub use lanes::run_on_each_core;
 pub use weir_executor::Spawner;
 pub use weir_sockets as sockets;
 pub use weir_sockets::{BadWord, Network};
@@ -37,10 +39,10 @@ use weir_nic::{Nic, Queues};
 use weir_pool::{FRAME_BYTES, Pool};
 use weir_port::{Drive, NoMac};
 use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Env, log, random};
+use weir_rt::{Core, Env, log, random};
 use weir_sockets::{Config, EthernetAddress, Net};
 
-use crate::rounds::Rounds;
+use crate::rounds::{Care, Rounds};
 
 /// Buffers for the device's rings, and for what waits: two large pages.
 const POOL_BYTES: usize = 4 << 20;
@@ -60,6 +62,17 @@ pub fn run(
     let stats = env.stats()?;
     let function = Function::new(env.device("nic")?)?;
     let core = if network.sleep { None } else { env.core("core0").ok() };
+    run_on(core, function, network, stats, begin)
+}
+
+/// Serves on a core of its own, if there is one.
+fn run_on(
+    core: Option<Core>,
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
     let network = network.clone();
     weir_port::on_core(core, move |is_alone| {
         weir_port::drive(function, Serve { network, stats, is_alone, begin })
@@ -95,22 +108,38 @@ fn serve<N: Nic<Device = Function>>(
 where
     Failure: From<N::Error>,
 {
-    let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
-    let queues = Queues { interrupt: !is_alone, long_frames, ..Queues::default() };
+    let queues = queues(network, !is_alone);
     let (nic, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
-    if long_frames && !nic.offloads().several_buffers {
+    if queues.long_frames && !nic.offloads().several_buffers {
         return Err(Failure::NoLongFrames);
     }
     let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
     let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    let tx_checksum = nic.offloads().tx_checksum;
-    let config = Config { tx_checksum, ..network.config(mac, random::seed()) };
+    let offloads = nic.offloads();
+    let config = Config { tx_checksum: offloads.tx_checksum, ..network.config(mac, random::seed()) };
     let net = Net::new(&config, pool, weir_rt::clock::now_ns());
-    let mut rounds = Rounds::new(nic, rx, tx, net.clone(), stats, is_alone);
+    let mut rounds = Rounds::new(Care::Own(nic), rx, tx, net.clone(), stats, offloads, is_alone);
     rounds.start()?;
     rounds.executor.spawner().spawn(tell_address(net.clone(), mac));
     begin(&net, &rounds.executor.spawner())?;
+    reserve(network);
     rounds.run()
+}
+
+/// Memory of a connection, roughly: its buffers, its task.
+const CONNECTION_BYTES: usize = 48 << 10;
+/// What is reserved for connections at most.
+const RESERVE_BYTES: usize = 8 << 20;
+
+/// Has memory for connections at hand, so that the kernel is not entered for it.
+fn reserve(network: &Network) {
+    weir_rt::heap::reserve((network.connections * CONNECTION_BYTES).min(RESERVE_BYTES));
+}
+
+/// What the device's queues must be like.
+fn queues(network: &Network, interrupt: bool) -> Queues {
+    let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
+    Queues { interrupt, long_frames, ..Queues::default() }
 }
 
 /// How long nobody may answer before that is told.

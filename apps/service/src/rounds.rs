@@ -2,7 +2,7 @@
 
 use weir_abi::stats::Stats;
 use weir_executor::Executor;
-use weir_nic::{Checksum, Nic, NicError, RxQueue, TxOffload, TxQueue};
+use weir_nic::{Checksum, Nic, NicError, Offloads, RxQueue, TxOffload, TxQueue};
 use weir_pool::{Buf, Burst};
 use weir_rt::clock::now_ns;
 use weir_rt::hal::{Function, TscClock};
@@ -33,9 +33,29 @@ fn finish(front: &Buf) -> TxOffload {
     TxOffload { checksum, segments: None }
 }
 
+/// Who looks after the device.
+pub(crate) enum Care<N> {
+    /// This thread, which has all of its queues and may start it again.
+    Own(N),
+    /// This thread, but others have queues of it, too.
+    Watched(N),
+    /// Another thread.
+    Elsewhere,
+}
+
+impl<N> Care<N> {
+    /// The device, where it is looked after here.
+    fn nic(&self) -> Option<&N> {
+        match self {
+            Care::Own(nic) | Care::Watched(nic) => Some(nic),
+            Care::Elsewhere => None,
+        }
+    }
+}
+
 /// The device, the network over it, and the tasks.
 pub(crate) struct Rounds<N: Nic> {
-    nic: N,
+    care: Care<N>,
     rx: N::Rx,
     tx: N::Tx,
     net: Net,
@@ -56,17 +76,17 @@ where
     Failure: From<N::Error>,
 {
     pub(crate) fn new(
-        nic: N,
+        care: Care<N>,
         rx: N::Rx,
         tx: N::Tx,
         net: Net,
         stats: &'static Stats,
+        offloads: Offloads,
         is_alone: bool,
     ) -> Rounds<N> {
         let (executor, counts) = (Executor::new(), Counts::new(stats));
-        let tx_checksum = nic.offloads().tx_checksum;
         Rounds {
-            nic,
+            care,
             rx,
             tx,
             net,
@@ -75,14 +95,14 @@ where
             received: Burst::new(),
             is_alone,
             is_link_up: true,
-            tx_checksum,
+            tx_checksum: offloads.tx_checksum,
             next_visit_ns: 0,
         }
     }
 
     /// Starts the device, or starts it again: what it held is lost, and sent again where somebody cares.
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
-        let Rounds { nic, rx, tx, net, .. } = self;
+        let Rounds { care: Care::Own(nic), rx, tx, net, .. } = self else { return Err(Failure::Stopped) };
         Ok(net.with_frames(|pool, _| nic.start(rx, tx, pool, &TscClock))?)
     }
 
@@ -158,13 +178,14 @@ where
             return Ok(());
         }
         self.next_visit_ns = now_ns.saturating_add(VISIT_NS);
-        let is_up = self.nic.read_link_up()?;
+        let Some(nic) = self.care.nic() else { return Ok(()) };
+        let (is_up, has_stopped) = (nic.read_link_up()?, nic.has_stopped());
         if is_up != self.is_link_up {
             self.is_link_up = is_up;
             let what = if is_up { "up" } else { "down: nothing is received or sent until it is up" };
             off_path(|| log!("nic: the link is {what}"));
         }
-        if self.nic.has_stopped() {
+        if has_stopped {
             off_path(|| log!("nic: it stopped; starting it again"));
             self.counts.count_device_error();
             self.start()?;
@@ -175,7 +196,7 @@ where
     /// A device that breaks the protocol is started again; every other error ends the program.
     #[cold]
     fn recover(&mut self, error: N::Error) -> Result<(), Failure> {
-        if !error.is_violation() {
+        if !error.is_violation() || !matches!(self.care, Care::Own(_)) {
             return Err(error.into());
         }
         off_path(|| log!("nic: {error}; starting it again"));

@@ -77,6 +77,12 @@ impl Lane {
         self.number
     }
 
+    /// What the device hashes with.
+    #[must_use]
+    pub fn key(&self) -> [u8; HASH_KEY_BYTES] {
+        self.shared.key
+    }
+
     /// The queues in the order in which the device's table must have them.
     #[must_use]
     pub fn table(&self) -> Vec<u16> {

@@ -73,7 +73,7 @@ impl<D: Device> Nic for Net<Pci<D>> {
     }
 }
 
-impl<D: Device> MultiQueue for Net<Pci<D>> {
+impl<D: Device + 'static> MultiQueue for Net<Pci<D>> {
     fn open_pairs(
         device: D,
         window: &impl DmaWindow,
