@@ -15,17 +15,19 @@
 //! ```
 //!
 //! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
-//! `lanes` (several cores) · `counts` (what the supervisor sees).
+//! `blocking` (waiting in between) · `lanes` (several cores) · `counts` (what the supervisor sees).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod blocking;
 mod counts;
 mod failure;
 mod lanes;
 mod rounds;
 
+pub use blocking::Host;
 pub use counts::off_path;
 pub use failure::Failure;
 pub use lanes::run_on_each_core;
@@ -34,11 +36,10 @@ pub use weir_sockets as sockets;
 pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
-use weir_hal::DmaWindow;
 use weir_nic::{Nic, Queues};
-use weir_pool::{FRAME_BYTES, Pool};
-use weir_port::{Drive, NoMac};
-use weir_rt::hal::{Function, TscClock, Window};
+use weir_pool::FRAME_BYTES;
+use weir_port::{Drive, NoMac, Port};
+use weir_rt::hal::Function;
 use weir_rt::{Core, Env, log, random};
 use weir_sockets::{Config, EthernetAddress, Net};
 
@@ -59,10 +60,30 @@ pub fn run(
     network: &Network,
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let stats = env.stats()?;
-    let function = Function::new(env.device("nic")?)?;
-    let core = if network.sleep { None } else { env.core("core0").ok() };
-    run_on(core, function, network, stats, begin)
+    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
+    run_on(core, function, network, env.stats()?, begin)
+}
+
+/// Runs `work`, which waits for one thing after the other ([`Host::wait`]), on the device granted as `nic`, on the core granted as
+/// `core0` if there is one.
+///
+/// # Errors
+/// A grant is missing, the device fails, or `work` does.
+pub fn run_blocking(
+    env: &mut Env,
+    network: &Network,
+    work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
+    drive_on(core, function, network, env.stats()?, |host| {
+        host.begin();
+        work(host)
+    })
+}
+
+/// The core granted first, if it is not to sleep.
+fn first_core(env: &mut Env, network: &Network) -> Option<Core> {
+    if network.sleep { None } else { env.core("core0").ok() }
 }
 
 /// Serves on a core of its own, if there is one.
@@ -73,57 +94,59 @@ fn run_on(
     stats: &'static Stats,
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let network = network.clone();
-    weir_port::on_core(core, move |is_alone| {
-        weir_port::drive(function, Serve { network, stats, is_alone, begin })
+    drive_on(core, function, network, stats, |host| {
+        begin(host.net(), host.spawner())?;
+        host.begin();
+        host.wait(core::future::pending())
     })
 }
 
-/// What is served, and how.
-struct Serve<B> {
+/// Does `work` on a core of its own, if there is one, with the driver that the device has.
+fn drive_on(
+    core: Option<Core>,
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let network = network.clone();
+    weir_port::on_core(core, move |is_alone| {
+        weir_port::drive(function, Whole { network, stats, is_alone, work })
+    })
+}
+
+/// The whole device, for one thread.
+struct Whole<W> {
     network: Network,
     stats: &'static Stats,
     is_alone: bool,
-    begin: B,
+    work: W,
 }
 
-impl<B: FnOnce(&Net, &Spawner) -> Result<(), Failure>> Drive for Serve<B> {
+impl<W: FnOnce(&mut Host<'_>) -> Result<(), Failure>> Drive for Whole<W> {
     type Failure = Failure;
 
     fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
     where
         Failure: From<N::Error>,
     {
-        serve::<N>(function, &self.network, self.stats, self.is_alone, self.begin)
+        let Whole { network, stats, is_alone, work } = self;
+        let queues = queues(&network, !is_alone);
+        let Port { nic, rx, tx, pool } = Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
+        if queues.long_frames && !nic.offloads().several_buffers {
+            return Err(Failure::NoLongFrames);
+        }
+        let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
+        let offloads = nic.offloads();
+        let config = Config { tx_checksum: offloads.tx_checksum, ..network.config(mac, random::seed()) };
+        let net = Net::new(&config, pool, weir_rt::clock::now_ns());
+        reserve(&network);
+        let mut rounds = Rounds::new(Care::Own(nic), rx, tx, net.clone(), stats, offloads, is_alone);
+        rounds.start()?;
+        let spawner = rounds.executor.spawner();
+        spawner.spawn(tell_address(net.clone(), mac));
+        work(&mut Host::new(net, spawner, &mut rounds))
     }
-}
-
-fn serve<N: Nic<Device = Function>>(
-    function: Function,
-    network: &Network,
-    stats: &'static Stats,
-    is_alone: bool,
-    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
-) -> Result<(), Failure>
-where
-    Failure: From<N::Error>,
-{
-    let queues = queues(network, !is_alone);
-    let (nic, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
-    if queues.long_frames && !nic.offloads().several_buffers {
-        return Err(Failure::NoLongFrames);
-    }
-    let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
-    let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    let offloads = nic.offloads();
-    let config = Config { tx_checksum: offloads.tx_checksum, ..network.config(mac, random::seed()) };
-    let net = Net::new(&config, pool, weir_rt::clock::now_ns());
-    let mut rounds = Rounds::new(Care::Own(nic), rx, tx, net.clone(), stats, offloads, is_alone);
-    rounds.start()?;
-    rounds.executor.spawner().spawn(tell_address(net.clone(), mac));
-    begin(&net, &rounds.executor.spawner())?;
-    reserve(network);
-    rounds.run()
 }
 
 /// Memory of a connection, roughly: its buffers, its task.

@@ -11,6 +11,7 @@ use weir_rt::poll::{Poller, Step};
 use weir_sockets::{CHECKSUM_OFFSET, Net, unfinished_checksum};
 
 use crate::Failure;
+use crate::blocking::Round;
 use crate::counts::{Counts, off_path};
 
 /// Frames taken at once.
@@ -62,6 +63,9 @@ pub(crate) struct Rounds<N: Nic> {
     pub(crate) executor: Executor,
     counts: Counts,
     received: Burst<BURST>,
+    poller: Poller,
+    /// Looks since everything else was looked at.
+    looks: u32,
     /// Nothing else runs on this core: never sleep.
     is_alone: bool,
     is_link_up: bool,
@@ -93,6 +97,8 @@ where
             executor,
             counts,
             received: Burst::new(),
+            poller: Poller::new(SPIN_MIN_NS, SPIN_MAX_NS),
+            looks: 0,
             is_alone,
             is_link_up: true,
             tx_checksum: offloads.tx_checksum,
@@ -108,22 +114,9 @@ where
 
     /// Goes round until something fails.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
-        let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
-        self.counts.begin();
+        self.begin();
         loop {
-            let mut must_sleep = false;
-            for _ in 0..LOOKS_PER_ROUND {
-                let is_busy = self.look()?;
-                must_sleep = !self.is_alone && poller.step(is_busy) == Step::Sleep;
-                if must_sleep {
-                    break;
-                }
-            }
-            if must_sleep {
-                self.sleep(&mut poller)?;
-            }
-            self.counts.publish(&self.net, poller.sleep_entries());
-            self.visit()?;
+            self.step()?;
         }
     }
 
@@ -161,10 +154,10 @@ where
         }
     }
 
-    fn sleep(&mut self, poller: &mut Poller) -> Result<(), Failure> {
+    fn sleep(&mut self) -> Result<(), Failure> {
         let latest_ns = now_ns().saturating_add(SLEEP_NS);
         let deadline_ns = self.net.deadline_ns().map_or(latest_ns, |deadline| deadline.min(latest_ns));
-        let rx = &mut self.rx;
+        let Rounds { rx, poller, .. } = self;
         match poller.sleep(|| rx.wait(deadline_ns)) {
             Ok(_) => Ok(()),
             Err(error) => self.recover(error),
@@ -202,5 +195,30 @@ where
         off_path(|| log!("nic: {error}; starting it again"));
         self.counts.count_device_error();
         self.start()
+    }
+}
+
+impl<N: Nic<Device = Function>> Round for Rounds<N>
+where
+    Failure: From<N::Error>,
+{
+    fn begin(&mut self) {
+        self.counts.begin();
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<(), Failure> {
+        let is_busy = self.look()?;
+        self.looks += 1;
+        let must_sleep = !self.is_alone && self.poller.step(is_busy) == Step::Sleep;
+        if must_sleep {
+            self.sleep()?;
+        }
+        if must_sleep || self.looks >= LOOKS_PER_ROUND {
+            self.looks = 0;
+            self.counts.publish(&self.net, self.poller.sleep_entries());
+            self.visit()?;
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,7 @@ mod switch;
 mod tap;
 mod tcp;
 mod topology;
+mod transfer;
 mod vfio;
 mod virtio;
 mod web;
@@ -72,6 +73,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         frames::CASES,
         tap::CASES,
         tcp::CASES,
+        transfer::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,
