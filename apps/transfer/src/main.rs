@@ -105,7 +105,7 @@ fn receive(host: &mut Host<'_>, stream: &mut TcpStream) -> Result<(), Failure> {
 
 fn tell(what: &str, bytes: u64, time_ns: u64, crc: u32) {
     // In thousandths of a MiB per second: bytes and nanoseconds fit.
-    let rate = u128::from(bytes) * 1_000_000_000_000 / u128::from(time_ns.max(1)) >> 20;
+    let rate = (u128::from(bytes) * 1_000_000_000_000 / u128::from(time_ns.max(1))) >> 20;
     off_path(|| {
         log!(
             "{what} {bytes} bytes in {} us, {}.{:03} MiB/s, CRC-32 {crc:08x}",

@@ -12,12 +12,13 @@
 //! does not, nor answer datagrams that came in fragments.
 //!
 //! Reading order: [`words`], [`config`] · `flow` (whom a frame concerns) · `stack` (what happens to it) · `connections`,
-//! `deadlines` · `datagram` · [`lanes`] · `wire` · [`net`], [`tcp`] (what applications use).
+//! `deadlines` · `datagram` · [`lanes`] · `wire` · [`net`], [`tcp`] (what applications use) · [`capture`].
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod capture;
 pub mod config;
 mod connections;
 mod counters;
@@ -32,6 +33,7 @@ pub mod tcp;
 mod wire;
 pub mod words;
 
+pub use capture::Capture;
 pub use config::Config;
 pub use connections::Buffers;
 pub use counters::Counters;
