@@ -2,9 +2,10 @@
 
 mod rig;
 
-use rig::{Host, SECOND, at, config, mac};
+use rig::{Host, MS, SECOND, at, config, mac};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
-use weir_sockets::Buffers;
+use weir_sockets::{Buffers, Config};
 
 const OWN: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
 const PEER: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
@@ -88,4 +89,44 @@ fn an_announcement_is_not_answered_and_other_questions_change_nothing() {
     assert_eq!((operation, source_hardware_addr, source_protocol_addr), (ArpOperation::Reply, mac(1), OWN));
     assert_eq!(segments_go_to(&mut host, 4 * SECOND), [mac(2)]);
     host.assert_none_lost();
+}
+
+/// A request of `source` for a connection to port 80.
+fn syn(source: Ipv4Address) -> Vec<u8> {
+    let caps = ChecksumCapabilities::default();
+    let tcp = TcpRepr {
+        src_port: 1000,
+        dst_port: 80,
+        control: TcpControl::Syn,
+        seq_number: TcpSeqNumber(7),
+        ack_number: None,
+        window_len: 1000,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let ip = IpRepr::new(source.into(), OWN.into(), IpProtocol::Tcp, tcp.buffer_len(), 64);
+    let header = EthernetRepr { src_addr: mac(2), dst_addr: mac(1), ethertype: EthernetProtocol::Ipv4 };
+    let mut frame = EthernetFrame::new_unchecked(vec![0; header.buffer_len() + ip.buffer_len()]);
+    header.emit(&mut frame);
+    ip.emit(&mut *frame.payload_mut(), &caps);
+    let segment = &mut frame.payload_mut()[ip.header_len()..];
+    tcp.emit(&mut TcpPacket::new_unchecked(segment), &source.into(), &OWN.into(), &caps);
+    frame.into_inner()
+}
+
+/// One handshake at a time: a host that nobody can find is given up for one that is known, which need not wait for it.
+#[test]
+fn who_is_known_does_not_wait_for_who_is_not() {
+    let mut host = Host::new(&Config { connections: 1, half_open: 1, ..config(1) });
+    let _listener = host.net.listen(80, Buffers::default(), 8).expect("a free port");
+    host.take(0, &arp(ArpOperation::Request, mac(2), PEER, OWN));
+    host.work(0);
+    host.take(MS, &syn(Ipv4Address::new(10, 0, 0, 9)));
+    assert!(segments_go_to(&mut host, MS).is_empty(), "it asks where 10.0.0.9 is");
+    host.take(2 * MS, &syn(PEER));
+    assert_eq!(segments_go_to(&mut host, 2 * MS), [mac(2)]);
 }
