@@ -168,17 +168,21 @@ fn queues(network: &Network, interrupt: bool) -> Queues {
 /// How long nobody may answer before that is told.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
-/// Tells the address once there is one, and that there is none.
+/// Tells the address once there is one, that there is none, and that it is lost.
 async fn tell_address(net: Net, mac: EthernetAddress) {
-    let address = loop {
-        match net.within(net.now_ns() + PATIENCE_NS, net.addressed()).await {
-            Some(address) => break address,
-            None => off_path(|| {
-                log!(
-                    "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
-                );
-            }),
-        }
-    };
-    off_path(|| log!("serving at {address}, {mac}"));
+    let mut known = None;
+    loop {
+        let patience_ns = if known.is_none() { net.now_ns() + PATIENCE_NS } else { u64::MAX };
+        let address = net.within(patience_ns, net.addressed_anew(known)).await;
+        off_path(|| match (known, address.flatten()) {
+            (_, Some(address)) => log!("serving at {address}, {mac}"),
+            (None, None) => log!(
+                "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
+            ),
+            (Some(lost), None) => {
+                log!("the DHCP server does not renew {lost}: nothing is served until one gives an address")
+            }
+        });
+        known = address.flatten();
+    }
 }

@@ -12,12 +12,13 @@
 //! does not, nor answer datagrams that came in fragments.
 //!
 //! Reading order: [`words`], [`config`] · `flow` (whom a frame concerns) · `stack` (what happens to it) · `connections`,
-//! `deadlines` · `datagram` · [`lanes`] · `wire` · [`net`], [`tcp`] (what applications use) · [`capture`].
+//! `deadlines` · `datagram` · `announcement` · [`lanes`] · `wire` · [`net`], [`tcp`] (what applications use) · [`capture`].
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod announcement;
 pub mod capture;
 pub mod config;
 mod connections;

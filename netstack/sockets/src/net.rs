@@ -125,11 +125,21 @@ impl Net {
 
     /// Waits for an IPv4 address, and gives it.
     pub async fn addressed(&self) -> Ipv4Address {
+        loop {
+            if let Some(address) = self.addressed_anew(None).await {
+                return address;
+            }
+        }
+    }
+
+    /// Waits until the IPv4 address is another one than `known`, and gives it; `None`: there is none, as when a server does
+    /// not renew what it has given.
+    pub async fn addressed_anew(&self, known: Option<Ipv4Address>) -> Option<Ipv4Address> {
         poll_fn(|context| {
             let mut stack = self.stack();
             match stack.ipv4() {
-                Some(address) => Poll::Ready(address),
-                None => {
+                address if address != known => Poll::Ready(address),
+                _ => {
                     stack.wake_when_addressed(context.waker());
                     Poll::Pending
                 }

@@ -15,6 +15,7 @@ use smoltcp::wire::{
 };
 use weir_pool::{Buf, Pool};
 
+use crate::announcement;
 use crate::connections::{Buffers, Connections, Id, Stage};
 use crate::datagram::{self, Datagram, Reply, Service};
 use crate::deadlines::Deadlines;
@@ -206,6 +207,9 @@ impl Stack {
             Kind::Udp { .. } | Kind::Other => match &self.lane {
                 Some(lane) if !lane.is_first() => lane.hand_on(frame),
                 lane => {
+                    if let Some(own) = self.iface.ipv4_addr() {
+                        announcement::aim(frame, own);
+                    }
                     if let Some(lane) = lane {
                         lane.tell(frame, &kind);
                     }
