@@ -18,6 +18,10 @@ use weir_traffic::words::{End, Probe};
 
 /// Time between two lines.
 const LINE_NS: u64 = 1_000_000_000;
+/// How long copies of the last answers may take.
+const COPIES_NS: u64 = 100_000_000;
+/// How long the device may take no frame.
+const STUCK_NS: u64 = 10_000_000_000;
 
 /// A run of probes.
 pub(crate) struct Prober<N: Nic> {
@@ -81,27 +85,28 @@ where
         self.station.begin();
         let start_ns = now_ns();
         self.judge.pace = Pace::new(start_ns, self.rate, 1);
-        let (mut next_line_ns, mut end_ns) = (start_ns + LINE_NS, None);
-        while end_ns.is_none_or(|end_ns| now_ns() < end_ns) {
+        // As many as are due in that time, even if they can be sent only later: what is left out would not count.
+        let last_ns = start_ns.saturating_add(self.end.ns - 1);
+        let probes = self.end.frames.min(self.judge.pace.ticks_by(last_ns));
+        let (mut next_line_ns, mut moved_ns, mut end_ns) = (start_ns + LINE_NS, start_ns, u64::MAX);
+        while now_ns() < end_ns {
             let now_ns = now_ns();
-            let is_over =
-                now_ns - start_ns >= self.end.ns || self.judge.account.counts().sent == self.end.frames;
-            if !is_over {
-                self.make(now_ns)?;
-            } else if end_ns.is_none() && self.probes.is_empty() {
-                end_ns = Some(now_ns.saturating_add(self.wait_ns));
-            }
-            if !self.probes.is_empty() {
-                self.station.send(&mut self.probes)?;
+            self.make(now_ns, probes)?;
+            if self.probes.is_empty() || self.station.send(&mut self.probes)? > 0 {
+                moved_ns = now_ns;
+            } else if now_ns - moved_ns >= STUCK_NS {
+                return Err(Failure::Stuck);
             }
             self.receive()?;
             if now_ns >= next_line_ns {
                 next_line_ns = now_ns + LINE_NS;
                 self.tell()?;
             }
-            if end_ns.is_some() && self.judge.account.counts().lost() == 0 {
-                // Nothing is awaited, but what is answered twice comes a little later.
-                end_ns = end_ns.map(|end_ns| end_ns.min(now_ns + DUPLICATES_NS));
+            let counts = self.judge.account.counts();
+            if counts.sent == probes && self.probes.is_empty() {
+                // Where nothing is awaited, a second answer may still come.
+                let wait_ns = if counts.lost() == 0 { self.wait_ns.min(COPIES_NS) } else { self.wait_ns };
+                end_ns = end_ns.min(now_ns.saturating_add(wait_ns));
             }
         }
         self.station.finish()?;
@@ -111,11 +116,11 @@ where
 
     /// Makes the probes that are due.
     #[inline]
-    fn make(&mut self, now_ns: u64) -> Result<(), Failure> {
+    fn make(&mut self, now_ns: u64, probes: u64) -> Result<(), Failure> {
         while self.probes.room() > 0 {
             let sent = self.judge.account.counts().sent;
             let due_ns = self.judge.pace.due_ns(sent);
-            if due_ns > now_ns || sent == self.end.frames {
+            if due_ns > now_ns || sent == probes {
                 break;
             }
             let Some(mut buf) = self.station.take()? else { break };
@@ -160,6 +165,3 @@ where
         log!("under an emulator these times are noise");
     }
 }
-
-/// How long copies of the last answers may take.
-const DUPLICATES_NS: u64 = 100_000_000;

@@ -52,7 +52,7 @@ pub enum Seen {
 pub struct Station<N: Nic> {
     port: Port<N>,
     mac: MacAddress,
-    /// Answers ARP and ping, where the host has an address.
+    /// Answers ARP, ping and UDP echo, where the host has an address.
     responder: Option<EchoResponder>,
     received: Burst<BURST>,
     answers: Burst<BURST>,

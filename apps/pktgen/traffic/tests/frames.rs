@@ -148,6 +148,19 @@ fn a_bit_that_is_wrong_is_seen_and_so_is_a_byte_that_is_missing() {
     }
 }
 
+#[test]
+fn without_a_checksum_every_byte_is_looked_at_all_the_same() {
+    let mut answer = answered(make(ECHO, 100, 77));
+    answer[40..42].fill(0);
+    let expected = Expected::new(&PATH, ECHO, 100);
+    assert_eq!(expected.read(&answer), Reply::To(stamp(77)), "IPv4 allows it");
+    for at in 58..100 {
+        let mut damaged = answer.clone();
+        damaged[at] ^= 1;
+        assert_eq!(expected.read(&damaged), Reply::Damaged, "byte {at}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), is_ours: bool, kind in prop::sample::select(vec![PING, ECHO])) {
