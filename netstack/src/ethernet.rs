@@ -1,6 +1,7 @@
 //! Ethernet II frames (RFC 894, IEEE 802.3 §3).
 
 use core::fmt;
+use core::str::FromStr;
 
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -32,6 +33,34 @@ impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// Why a text is no [`MacAddress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAMac;
+
+impl fmt::Display for NotAMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an address such as 52:54:00:12:34:56")
+    }
+}
+
+impl core::error::Error for NotAMac {}
+
+impl FromStr for MacAddress {
+    type Err = NotAMac;
+
+    /// `02:00:00:00:00:01`.
+    fn from_str(text: &str) -> Result<MacAddress, NotAMac> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit());
+            let part = parts.next().filter(is_byte).ok_or(NotAMac)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| NotAMac)?;
+        }
+        parts.next().is_none().then_some(MacAddress(bytes)).ok_or(NotAMac)
     }
 }
 

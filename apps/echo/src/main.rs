@@ -165,7 +165,7 @@ where
     let queues = Queues { interrupt: !is_alone, entries: words.entries, long_frames: false };
     let mut port = Port::<N>::open::<Failure>(device, queues, POOL_BYTES)?;
     let own = port.read_mac::<Failure>()?;
-    let mac = MacAddress(words.mac.unwrap_or(own));
+    let mac = words.mac.unwrap_or(MacAddress(own));
     let canary = if words.bad_descriptor { Some(rogue::attack(&mut port)?) } else { None };
     if canary.is_none() {
         port.start()?;

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use weir_net::Ipv4Network;
+use weir_net::{Ipv4Network, MacAddress};
 
 /// The words, understood.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Words {
     /// Give the device that many addresses it must not reach, as fast as it takes them.
     pub(crate) storm: Option<u64>,
     /// Answer in this name instead of the device's own.
-    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) mac: Option<MacAddress>,
 }
 
 /// A word that means nothing.
@@ -67,19 +67,9 @@ impl Words {
             Some(("crash-after", number)) => self.crash_after = Some(number.parse().ok()?),
             Some(("entries", number)) => self.entries = Some(number.parse().ok()?),
             Some(("storm", number)) => self.storm = Some(number.parse().ok()?),
-            Some(("mac", address)) => self.mac = Some(mac(address)?),
+            Some(("mac", address)) => self.mac = Some(address.parse().ok()?),
             _ => return None,
         }
         Some(())
     }
-}
-
-/// `02:00:00:00:00:01`.
-fn mac(text: &str) -> Option<[u8; 6]> {
-    let mut parts = text.split(':').map(|part| u8::from_str_radix(part, 16).ok());
-    let mut bytes = [0; 6];
-    for byte in &mut bytes {
-        *byte = parts.next()??;
-    }
-    parts.next().is_none().then_some(bytes)
 }

@@ -129,7 +129,7 @@ impl Settings {
         let is_good = match key {
             "frames" => set(&mut self.frames, value.parse().ok().filter(|frames| *frames > 0)),
             "topology" => set(&mut self.topology, topology(value)),
-            "peer" => set(&mut self.peer, mac(value).map(Some)),
+            "peer" => set(&mut self.peer, value.parse().ok().map(Some)),
             "length" => set(&mut self.frame_bytes, value.parse().ok().filter(is_length)),
             "flows" => set(&mut self.flows, value.parse().ok().filter(|flows| *flows > 0)),
             "replay" => set(&mut self.replay, Some(Some(value.to_string()))),
@@ -166,16 +166,4 @@ fn topology(word: &str) -> Option<Topology> {
 /// As every receiver takes it: without VLAN tags.
 fn is_length(bytes: &u16) -> bool {
     (HEADERS_BYTES..=1514).contains(bytes)
-}
-
-/// `02:00:00:00:00:01`.
-fn mac(text: &str) -> Option<MacAddress> {
-    let mut bytes = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut bytes {
-        let part =
-            parts.next().filter(|part| part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit()))?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(MacAddress(bytes))
 }

@@ -23,6 +23,8 @@ mod native;
 mod packets;
 mod peers;
 mod pipeline;
+mod pktgen;
+mod pktlat;
 mod restart;
 mod runner;
 mod selftest;
@@ -88,6 +90,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         vfio::CASES,
         peers::CASES,
         pipeline::CASES,
+        pktgen::CASES,
+        pktlat::CASES,
     ] {
         all.extend_from_slice(cases);
     }
