@@ -2,11 +2,12 @@
 //! clients are still served.
 
 mod rig;
+mod victim;
 
 use rig::MS;
-use rig::victim::{LIMIT, TCP_PORT, UDP_PORT, mend, victim};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
+use victim::{LIMIT, TCP_PORT, UDP_PORT, mend, victim};
 
 /// A small generator (xorshift64*), so that a run can be repeated from its seed.
 struct Random(u64);

@@ -8,9 +8,11 @@
 
 #[path = "../../tests/rig/mod.rs"]
 mod rig;
+#[path = "../../tests/victim/mod.rs"]
+mod victim;
 
 use rig::MS;
-use rig::victim::{LIMIT, mend, victim};
+use victim::{LIMIT, mend, victim};
 
 const MEND: u8 = 4;
 const IN_SEQUENCE: u8 = 8;

@@ -1,8 +1,6 @@
 //! Hosts on a simulated wire that loses, repeats, delays and reorders frames, and a clock that only moves when asked.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
-pub mod victim;
-
 use std::collections::BTreeMap;
 
 use weir_executor::Executor;

@@ -1,10 +1,11 @@
 //! A host that is worth attacking, and what an attacker needs: for frames without end that nobody honest sends.
+#![allow(dead_code, unreachable_pub, reason = "the fuzzer uses a part of it")]
 
 use smoltcp::wire::{IpEndpoint, Ipv4Address};
 use weir_net::checksum::Sum;
 use weir_sockets::{Buffers, Config, Reply};
 
-use super::{Host, MS, config};
+use crate::rig::{Host, MS, config};
 
 /// Connections at once, of which a quarter in a handshake.
 pub const LIMIT: usize = 32;
