@@ -20,6 +20,7 @@ mod linux;
 mod measure;
 mod modes;
 mod native;
+mod nearby;
 mod packets;
 mod peers;
 mod pipeline;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         frames::CASES,
         tap::CASES,
         tcp::CASES,
+        nearby::CASES,
         transfer::CASES,
         link::CASES,
         audit::CASES,
