@@ -11,6 +11,7 @@ mod documents;
 mod echo;
 mod forward;
 mod frames;
+mod hostile;
 mod hotplug;
 mod http;
 mod kv;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         tap::CASES,
         tcp::CASES,
         nearby::CASES,
+        hostile::CASES,
         transfer::CASES,
         link::CASES,
         audit::CASES,
