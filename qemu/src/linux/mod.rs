@@ -8,13 +8,14 @@
 //! file tree is written as the kernel wants it ([`cpio`]). `init.sh` is the first process.
 //!
 //! Reading order: [`setup`] (what boots) · `kernel` · [`programs`] (ours, built for Linux) · [`modules`], [`libraries`] ·
-//! [`dpdk`] · [`cpio`].
+//! [`dpdk`], [`network`] (packaged programs) · [`cpio`].
 
 pub mod cpio;
 pub mod dpdk;
 mod kernel;
 pub mod libraries;
 pub mod modules;
+pub mod network;
 pub mod programs;
 pub mod setup;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cpio::Cpio;
 use super::modules::Modules;
-use super::{dpdk, kernel};
+use super::{dpdk, kernel, network};
 use crate::guest::{Guest, scratch_file};
 use crate::machine::Machine;
 use crate::system::System;
@@ -210,6 +210,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 /// They cannot be had.
 pub fn fetch() -> Result<()> {
     kernel::unpacked(&packages(&SYSTEM)?)?;
+    packages(&network::PACKAGES)?;
     packages(&[dpdk::PACKAGE]).map(drop)
 }
 

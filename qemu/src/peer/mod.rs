@@ -3,6 +3,7 @@
 //! One datagram of a Unix socket is one frame; neither side loses any. The frames are made and read with
 //! `smoltcp`'s wire types, so that guest and peer do not share a mistake.
 
+mod cable;
 mod checksums;
 mod flood;
 mod frames;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use smoltcp::wire::EthernetAddress;
 use tempfile::TempDir;
 
+pub use cable::Cable;
 pub use flood::Flood;
 use frames::{Answer, Ends};
 pub use swap::{FRAME_LONG_BYTES, FRAME_MAX_BYTES, FRAME_MIN_BYTES, GUEST_MAC};
@@ -51,9 +53,7 @@ impl Peer {
     /// # Errors
     /// As there.
     pub fn of_pair(number: u8) -> Result<Peer> {
-        remove_orphans();
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let folder = folder()?;
         let socket = UnixDatagram::bind(folder.path().join("peer"))?;
         socket.set_write_timeout(Some(LIMIT))?;
         Ok(Peer { folder, socket, ends: Ends::pair(number), guest: None, window: WINDOW })
@@ -67,12 +67,7 @@ impl Peer {
     /// The argument of `-netdev`.
     #[must_use]
     pub fn netdev(&self) -> String {
-        let (guest, peer) = (self.guest_path(), self.folder.path().join("peer"));
-        format!(
-            "dgram,local.type=unix,local.path={},remote.type=unix,remote.path={}",
-            guest.display(),
-            peer.display()
-        )
+        netdev(&self.guest_path(), &self.folder.path().join("peer"))
     }
 
     fn guest_path(&self) -> PathBuf {
@@ -90,6 +85,16 @@ impl Peer {
             bail!("{sent} of {} bytes were sent", frame.len());
         }
         Ok(())
+    }
+
+    /// Forgets the frames that have come.
+    ///
+    /// # Errors
+    /// The guest's network is gone.
+    pub fn drain(&self) -> Result<()> {
+        self.socket.set_nonblocking(true)?;
+        while self.socket.recv(&mut [0]).is_ok() {}
+        Ok(self.socket.set_nonblocking(false)?)
     }
 
     /// The next frame that is an answer to us, or `None` after `limit`.
@@ -234,6 +239,19 @@ impl Peer {
         }
         Ok(false)
     }
+}
+
+/// The argument of `-netdev` for a device whose frames come to `local` and go to `remote`.
+fn netdev(local: &Path, remote: &Path) -> String {
+    let (local, remote) = (local.display(), remote.display());
+    format!("dgram,local.type=unix,local.path={local},remote.type=unix,remote.path={remote}")
+}
+
+/// A folder for sockets, which goes with the value.
+fn folder() -> Result<TempDir> {
+    remove_orphans();
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
 }
 
 /// Start of the names of the folders, which goes on with the process's number.

@@ -11,6 +11,7 @@ mod documents;
 mod echo;
 mod forward;
 mod frames;
+mod hostile;
 mod hotplug;
 mod http;
 mod kv;
@@ -20,6 +21,7 @@ mod linux;
 mod measure;
 mod modes;
 mod native;
+mod nearby;
 mod packets;
 mod peers;
 mod pipeline;
@@ -75,6 +77,8 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         frames::CASES,
         tap::CASES,
         tcp::CASES,
+        nearby::CASES,
+        hostile::CASES,
         transfer::CASES,
         link::CASES,
         audit::CASES,
