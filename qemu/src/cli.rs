@@ -175,6 +175,8 @@ pub enum Table {
     Block,
     /// The virtio driver against DPDK's, natively over vhost-user: packets per second
     Native,
+    /// Nothing: writes the README's table anew, from bench/figures.md and the result files in bench/results
+    Readme,
 }
 
 /// Options of `weir measure`.

@@ -21,7 +21,7 @@ pub(crate) fn serve(env: &mut Env, words: &[String]) -> Result<(), Failure> {
     if let Some(word) = rest.first() {
         return Err(BadWord::Unknown(word.clone()).into());
     }
-    Ok(weir_service::run(env, &network, begin)?)
+    Ok(weir_service::run_on_each_core(env, &network, begin)?)
 }
 
 fn begin(net: &Net, spawner: &Spawner) -> Result<(), weir_service::Failure> {

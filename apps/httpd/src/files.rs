@@ -9,12 +9,14 @@ use weir_http_serve::Site;
 use weir_rt::clock;
 
 /// A file.
+#[derive(Clone)]
 struct File {
     contents: &'static [u8],
     etag: Etag,
 }
 
 /// All files.
+#[derive(Clone)]
 pub(crate) struct Files(BTreeMap<&'static str, File>);
 
 impl Files {

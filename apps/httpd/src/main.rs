@@ -30,7 +30,7 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let bundle = env.files()?;
     let files = Files::of(bundle).ok_or_else(|| Failure::Application("the files are no bundle".into()))?;
     log!("serving {} files, {} bytes", files.count(), bundle.len());
-    weir_service::run(&mut env, &network, move |net, spawner| {
-        Ok(weir_http_serve::serve(net, spawner, PORT, &Rc::new(files))?)
+    weir_service::run_on_each_core(&mut env, &network, move |net, spawner| {
+        Ok(weir_http_serve::serve(net, spawner, PORT, &Rc::new(files.clone()))?)
     })
 }

@@ -17,8 +17,9 @@ mod port;
 use core::fmt::Display;
 
 use weir_hal::Device as _;
-use weir_nic::Nic;
+use weir_nic::{MultiQueue, Nic as _};
 use weir_rt::hal::Function;
+use weir_rt::thread::JoinHandle;
 use weir_rt::{Core, log, process, thread};
 
 pub use port::{NoMac, Port};
@@ -40,14 +41,24 @@ pub fn on_core<F: Display + From<weir_rt::Error>>(
     work: impl FnOnce(bool) -> Result<(), F> + Send + 'static,
 ) -> Result<(), F> {
     let Some(core) = core else { return work(false) };
-    let thread = thread::spawn(STACK_BYTES, Some(&core), move || {
-        if let Err(failure) = work(true) {
+    start_on(&core, move || work(true))?.join();
+    Ok(())
+}
+
+/// Starts `work` on a core of its own. The process ends where it fails, and says why.
+///
+/// # Errors
+/// The kernel gives no thread.
+pub fn start_on<F: Display>(
+    core: &Core,
+    work: impl FnOnce() -> Result<(), F> + Send + 'static,
+) -> Result<JoinHandle, weir_rt::Error> {
+    thread::spawn(STACK_BYTES, Some(core), move || {
+        if let Err(failure) = work() {
             log!("{failure}");
             process::exit(1)
         }
-    })?;
-    thread.join();
-    Ok(())
+    })
 }
 
 /// What is done with a network device, whichever it is.
@@ -59,7 +70,7 @@ pub trait Drive {
     ///
     /// # Errors
     /// Why it ended.
-    fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Self::Failure>
+    fn drive<N: MultiQueue<Device = Function>>(self, function: Function) -> Result<(), Self::Failure>
     where
         Self::Failure: From<N::Error>;
 }

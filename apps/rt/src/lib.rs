@@ -20,7 +20,7 @@
 //! [`memory`], [`event`], [`device`], [`interrupt`], [`cores`], [`system`]) · [`kernel_page`](mod@kernel_page) ·
 //! [`bell`], [`channel`] (rings to other applications) ·
 //! [`clock`] · [`random`] · [`env`](mod@env) · [`poll`] · [`hal`] (what driver
-//! libraries need) · [`marker`] (for who counts from outside) · `heap` · `tls` · [`panic`](mod@panic).
+//! libraries need) · [`marker`] (for who counts from outside) · [`heap`] · `tls` · [`panic`](mod@panic).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -35,7 +35,7 @@ pub mod env;
 pub mod event;
 pub mod hal;
 pub mod handle;
-mod heap;
+pub mod heap;
 pub mod interrupt;
 pub mod kernel_page;
 pub mod log;

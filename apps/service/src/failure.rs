@@ -28,6 +28,9 @@ pub enum Failure {
     /// The driver takes no frames in several buffers.
     #[error("nic: this device or its driver has no long frames; mtu=1900 is the most")]
     NoLongFrames,
+    /// The device does nothing any more, and others have queues of it.
+    #[error("nic: it stopped")]
+    Stopped,
     /// The network.
     #[error("{0}")]
     Sockets(#[from] weir_sockets::Error),

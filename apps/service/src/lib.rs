@@ -15,32 +15,35 @@
 //! ```
 //!
 //! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
-//! `counts` (what the supervisor sees).
+//! `blocking` (waiting in between) · `lanes` (several cores) · `counts` (what the supervisor sees).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod blocking;
 mod counts;
 mod failure;
+mod lanes;
 mod rounds;
 
+pub use blocking::Host;
 pub use counts::off_path;
 pub use failure::Failure;
+pub use lanes::run_on_each_core;
 pub use weir_executor::Spawner;
 pub use weir_sockets as sockets;
 pub use weir_sockets::{BadWord, Network};
 
 use weir_abi::stats::Stats;
-use weir_hal::DmaWindow;
 use weir_nic::{Nic, Queues};
-use weir_pool::{FRAME_BYTES, Pool};
-use weir_port::{Drive, NoMac};
-use weir_rt::hal::{Function, TscClock, Window};
-use weir_rt::{Env, log, random};
-use weir_sockets::{EthernetAddress, Net};
+use weir_pool::FRAME_BYTES;
+use weir_port::{Drive, NoMac, Port};
+use weir_rt::hal::Function;
+use weir_rt::{Core, Env, log, random};
+use weir_sockets::{Config, EthernetAddress, Net};
 
-use crate::rounds::Rounds;
+use crate::rounds::{Care, Rounds};
 
 /// Buffers for the device's rings, and for what waits: two large pages.
 const POOL_BYTES: usize = 4 << 20;
@@ -57,75 +60,129 @@ pub fn run(
     network: &Network,
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let stats = env.stats()?;
-    let function = Function::new(env.device("nic")?)?;
-    let core = if network.sleep { None } else { env.core("core0").ok() };
-    let network = network.clone();
-    weir_port::on_core(core, move |is_alone| {
-        weir_port::drive(function, Serve { network, stats, is_alone, begin })
+    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
+    run_on(core, function, network, env.stats()?, begin)
+}
+
+/// Runs `work`, which waits for one thing after the other ([`Host::wait`]), on the device granted as `nic`, on the core granted as
+/// `core0` if there is one.
+///
+/// # Errors
+/// A grant is missing, the device fails, or `work` does.
+pub fn run_blocking(
+    env: &mut Env,
+    network: &Network,
+    work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
+    drive_on(core, function, network, env.stats()?, |host| {
+        host.begin();
+        work(host)
     })
 }
 
-/// What is served, and how.
-struct Serve<B> {
+/// The core granted first, if it is not to sleep.
+fn first_core(env: &mut Env, network: &Network) -> Option<Core> {
+    if network.sleep { None } else { env.core("core0").ok() }
+}
+
+/// Serves on a core of its own, if there is one.
+fn run_on(
+    core: Option<Core>,
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    drive_on(core, function, network, stats, |host| {
+        begin(host.net(), host.spawner())?;
+        host.begin();
+        host.wait(core::future::pending())
+    })
+}
+
+/// Does `work` on a core of its own, if there is one, with the driver that the device has.
+fn drive_on(
+    core: Option<Core>,
+    function: Function,
+    network: &Network,
+    stats: &'static Stats,
+    work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let network = network.clone();
+    weir_port::on_core(core, move |is_alone| {
+        weir_port::drive(function, Whole { network, stats, is_alone, work })
+    })
+}
+
+/// The whole device, for one thread.
+struct Whole<W> {
     network: Network,
     stats: &'static Stats,
     is_alone: bool,
-    begin: B,
+    work: W,
 }
 
-impl<B: FnOnce(&Net, &Spawner) -> Result<(), Failure>> Drive for Serve<B> {
+impl<W: FnOnce(&mut Host<'_>) -> Result<(), Failure>> Drive for Whole<W> {
     type Failure = Failure;
 
     fn drive<N: Nic<Device = Function>>(self, function: Function) -> Result<(), Failure>
     where
         Failure: From<N::Error>,
     {
-        serve::<N>(function, &self.network, self.stats, self.is_alone, self.begin)
+        let Whole { network, stats, is_alone, work } = self;
+        let queues = queues(&network, !is_alone);
+        let Port { nic, rx, tx, pool } = Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
+        if queues.long_frames && !nic.offloads().several_buffers {
+            return Err(Failure::NoLongFrames);
+        }
+        let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
+        let offloads = nic.offloads();
+        let config = Config { tx_checksum: offloads.tx_checksum, ..network.config(mac, random::seed()) };
+        let net = Net::new(&config, pool, weir_rt::clock::now_ns());
+        reserve(&network);
+        let mut rounds = Rounds::new(Care::Own(nic), rx, tx, net.clone(), stats, offloads, is_alone);
+        rounds.start()?;
+        let spawner = rounds.executor.spawner();
+        spawner.spawn(tell_address(net.clone(), mac));
+        work(&mut Host::new(net, spawner, &mut rounds))
     }
 }
 
-fn serve<N: Nic<Device = Function>>(
-    function: Function,
-    network: &Network,
-    stats: &'static Stats,
-    is_alone: bool,
-    begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure>,
-) -> Result<(), Failure>
-where
-    Failure: From<N::Error>,
-{
+/// Memory of a connection, roughly: its buffers, its task.
+const CONNECTION_BYTES: usize = 48 << 10;
+/// What is reserved for connections at most.
+const RESERVE_BYTES: usize = 8 << 20;
+
+/// Has memory for connections at hand, so that the kernel is not entered for it.
+fn reserve(network: &Network) {
+    weir_rt::heap::reserve((network.connections * CONNECTION_BYTES).min(RESERVE_BYTES));
+}
+
+/// What the device's queues must be like.
+fn queues(network: &Network, interrupt: bool) -> Queues {
     let long_frames = network.mtu > usize::from(FRAME_BYTES) - ETHERNET_BYTES;
-    let queues = Queues { interrupt: !is_alone, long_frames, ..Queues::default() };
-    let (nic, rx, tx) = N::open(function, &Window, &TscClock, queues)?;
-    if long_frames && !nic.offloads().several_buffers {
-        return Err(Failure::NoLongFrames);
-    }
-    let mac = EthernetAddress(nic.read_mac()?.ok_or(NoMac)?);
-    let pool = Pool::new(Window.allocate(POOL_BYTES)?)?;
-    let config = network.config(mac, random::seed());
-    let net = Net::new(&config, pool, weir_rt::clock::now_ns());
-    let mut rounds = Rounds::new(nic, rx, tx, net.clone(), stats, is_alone);
-    rounds.start()?;
-    rounds.executor.spawner().spawn(tell_address(net.clone(), mac));
-    begin(&net, &rounds.executor.spawner())?;
-    rounds.run()
+    Queues { interrupt, long_frames, ..Queues::default() }
 }
 
 /// How long nobody may answer before that is told.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
-/// Tells the address once there is one, and that there is none.
+/// Tells the address once there is one, that there is none, and that it is lost.
 async fn tell_address(net: Net, mac: EthernetAddress) {
-    let address = loop {
-        match net.within(net.now_ns() + PATIENCE_NS, net.addressed()).await {
-            Some(address) => break address,
-            None => off_path(|| {
-                log!(
-                    "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
-                );
-            }),
-        }
-    };
-    off_path(|| log!("serving at {address}, {mac}"));
+    let mut known = None;
+    loop {
+        let patience_ns = if known.is_none() { net.now_ns() + PATIENCE_NS } else { u64::MAX };
+        let address = net.within(patience_ns, net.addressed_anew(known)).await;
+        off_path(|| match (known, address.flatten()) {
+            (_, Some(address)) => log!("serving at {address}, {mac}"),
+            (None, None) => log!(
+                "no DHCP server answers; give an address (10.0.2.15/24 in the manifest's args), or look at the network"
+            ),
+            (Some(lost), None) => {
+                log!("the DHCP server does not renew {lost}: nothing is served until one gives an address")
+            }
+        });
+        known = address.flatten();
+    }
 }

@@ -2,15 +2,16 @@
 
 use weir_abi::stats::Stats;
 use weir_executor::Executor;
-use weir_nic::{Nic, NicError, RxQueue, TxQueue};
-use weir_pool::Burst;
+use weir_nic::{Checksum, Nic, NicError, Offloads, RxQueue, TxOffload, TxQueue};
+use weir_pool::{Buf, Burst};
 use weir_rt::clock::now_ns;
 use weir_rt::hal::{Function, TscClock};
 use weir_rt::log;
 use weir_rt::poll::{Poller, Step};
-use weir_sockets::Net;
+use weir_sockets::{CHECKSUM_OFFSET, Net, unfinished_checksum};
 
 use crate::Failure;
+use crate::blocking::Round;
 use crate::counts::{Counts, off_path};
 
 /// Frames taken at once.
@@ -25,18 +26,51 @@ const SPIN_MAX_NS: u64 = 200_000;
 /// Longest sleep, so that counters and link get their turn.
 const SLEEP_NS: u64 = 500_000_000;
 
+/// What a device that fills in checksums is to do with a frame.
+#[inline]
+fn finish(front: &Buf) -> TxOffload {
+    let checksum =
+        unfinished_checksum(front.frame()).map(|start| Checksum { start, offset: CHECKSUM_OFFSET });
+    TxOffload { checksum, segments: None }
+}
+
+/// Who looks after the device.
+pub(crate) enum Care<N> {
+    /// This thread, which has all of its queues and may start it again.
+    Own(N),
+    /// This thread, but others have queues of it, too.
+    Watched(N),
+    /// Another thread.
+    Elsewhere,
+}
+
+impl<N> Care<N> {
+    /// The device, where it is looked after here.
+    fn nic(&self) -> Option<&N> {
+        match self {
+            Care::Own(nic) | Care::Watched(nic) => Some(nic),
+            Care::Elsewhere => None,
+        }
+    }
+}
+
 /// The device, the network over it, and the tasks.
 pub(crate) struct Rounds<N: Nic> {
-    nic: N,
+    care: Care<N>,
     rx: N::Rx,
     tx: N::Tx,
     net: Net,
     pub(crate) executor: Executor,
     counts: Counts,
     received: Burst<BURST>,
+    poller: Poller,
+    /// Looks since everything else was looked at.
+    looks: u32,
     /// Nothing else runs on this core: never sleep.
     is_alone: bool,
     is_link_up: bool,
+    /// The device fills in checksums.
+    tx_checksum: bool,
     /// When the device's registers are read next.
     next_visit_ns: u64,
 }
@@ -46,42 +80,43 @@ where
     Failure: From<N::Error>,
 {
     pub(crate) fn new(
-        nic: N,
+        care: Care<N>,
         rx: N::Rx,
         tx: N::Tx,
         net: Net,
         stats: &'static Stats,
+        offloads: Offloads,
         is_alone: bool,
     ) -> Rounds<N> {
         let (executor, counts) = (Executor::new(), Counts::new(stats));
-        let (received, is_link_up) = (Burst::new(), true);
-        Rounds { nic, rx, tx, net, executor, counts, received, is_alone, is_link_up, next_visit_ns: 0 }
+        Rounds {
+            care,
+            rx,
+            tx,
+            net,
+            executor,
+            counts,
+            received: Burst::new(),
+            poller: Poller::new(SPIN_MIN_NS, SPIN_MAX_NS),
+            looks: 0,
+            is_alone,
+            is_link_up: true,
+            tx_checksum: offloads.tx_checksum,
+            next_visit_ns: 0,
+        }
     }
 
     /// Starts the device, or starts it again: what it held is lost, and sent again where somebody cares.
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
-        let Rounds { nic, rx, tx, net, .. } = self;
+        let Rounds { care: Care::Own(nic), rx, tx, net, .. } = self else { return Err(Failure::Stopped) };
         Ok(net.with_frames(|pool, _| nic.start(rx, tx, pool, &TscClock))?)
     }
 
     /// Goes round until something fails.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
-        let mut poller = Poller::new(SPIN_MIN_NS, SPIN_MAX_NS);
-        self.counts.begin();
+        self.begin();
         loop {
-            let mut must_sleep = false;
-            for _ in 0..LOOKS_PER_ROUND {
-                let is_busy = self.look()?;
-                must_sleep = !self.is_alone && poller.step(is_busy) == Step::Sleep;
-                if must_sleep {
-                    break;
-                }
-            }
-            if must_sleep {
-                self.sleep(&mut poller)?;
-            }
-            self.counts.publish(&self.net, poller.sleep_entries());
-            self.visit()?;
+            self.step()?;
         }
     }
 
@@ -108,17 +143,21 @@ where
     }
 
     fn send(&mut self) -> Result<(), Failure> {
-        let Rounds { tx, net, .. } = self;
-        match net.with_frames(|pool, out| tx.transmit(pool, out)) {
+        let Rounds { tx, net, tx_checksum, .. } = self;
+        let sent = net.with_frames(|pool, out| match tx_checksum {
+            true => tx.transmit_with(pool, out, finish),
+            false => tx.transmit(pool, out),
+        });
+        match sent {
             Ok(_) => Ok(()),
             Err(error) => self.recover(error),
         }
     }
 
-    fn sleep(&mut self, poller: &mut Poller) -> Result<(), Failure> {
+    fn sleep(&mut self) -> Result<(), Failure> {
         let latest_ns = now_ns().saturating_add(SLEEP_NS);
         let deadline_ns = self.net.deadline_ns().map_or(latest_ns, |deadline| deadline.min(latest_ns));
-        let rx = &mut self.rx;
+        let Rounds { rx, poller, .. } = self;
         match poller.sleep(|| rx.wait(deadline_ns)) {
             Ok(_) => Ok(()),
             Err(error) => self.recover(error),
@@ -132,13 +171,14 @@ where
             return Ok(());
         }
         self.next_visit_ns = now_ns.saturating_add(VISIT_NS);
-        let is_up = self.nic.read_link_up()?;
+        let Some(nic) = self.care.nic() else { return Ok(()) };
+        let (is_up, has_stopped) = (nic.read_link_up()?, nic.has_stopped());
         if is_up != self.is_link_up {
             self.is_link_up = is_up;
             let what = if is_up { "up" } else { "down: nothing is received or sent until it is up" };
             off_path(|| log!("nic: the link is {what}"));
         }
-        if self.nic.has_stopped() {
+        if has_stopped {
             off_path(|| log!("nic: it stopped; starting it again"));
             self.counts.count_device_error();
             self.start()?;
@@ -149,11 +189,36 @@ where
     /// A device that breaks the protocol is started again; every other error ends the program.
     #[cold]
     fn recover(&mut self, error: N::Error) -> Result<(), Failure> {
-        if !error.is_violation() {
+        if !error.is_violation() || !matches!(self.care, Care::Own(_)) {
             return Err(error.into());
         }
         off_path(|| log!("nic: {error}; starting it again"));
         self.counts.count_device_error();
         self.start()
+    }
+}
+
+impl<N: Nic<Device = Function>> Round for Rounds<N>
+where
+    Failure: From<N::Error>,
+{
+    fn begin(&mut self) {
+        self.counts.begin();
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<(), Failure> {
+        let is_busy = self.look()?;
+        self.looks += 1;
+        let must_sleep = !self.is_alone && self.poller.step(is_busy) == Step::Sleep;
+        if must_sleep {
+            self.sleep()?;
+        }
+        if must_sleep || self.looks >= LOOKS_PER_ROUND {
+            self.looks = 0;
+            self.counts.publish(&self.net, self.poller.sleep_entries());
+            self.visit()?;
+        }
+        Ok(())
     }
 }

@@ -13,8 +13,10 @@ mod page;
 
 use alloc::format;
 use alloc::rc::Rc;
+use core::cell::RefCell;
 
-use weir_rt::{Access, Env};
+use weir_rt::{Access, Env, clock};
+use weir_service::sockets::Capture;
 use weir_service::{Failure, Network};
 
 use crate::page::Page;
@@ -22,6 +24,8 @@ use crate::page::Page;
 weir_rt::entry!(main);
 
 const PORT: u16 = 80;
+/// Memory for the last frames.
+const CAPTURE_BYTES: usize = 128 << 10;
 
 fn main(mut env: Env) -> Result<(), Failure> {
     let (network, rest) = Network::parse(env.args())?;
@@ -31,8 +35,10 @@ fn main(mut env: Env) -> Result<(), Failure> {
     let board = env.memory("status")?.map(Access::Read)?;
     // Without it there is no button.
     let request = env.memory("request").ok().map(|memory| memory.map(Access::ReadWrite)).transpose()?;
-    let page = Page::new(board, request);
     weir_service::run(&mut env, &network, move |net, spawner| {
+        let capture = Rc::new(RefCell::new(Capture::new(CAPTURE_BYTES)));
+        let page = Page::new(board, request, capture.clone());
+        net.set_tap(move |frame| capture.borrow_mut().record(clock::now_ns(), frame));
         Ok(weir_http_serve::serve(net, spawner, PORT, &Rc::new(page))?)
     })
 }

@@ -1,5 +1,6 @@
 //! The page: the board on one side, requests on the other.
 
+use alloc::rc::Rc;
 use alloc::string::ToString;
 use core::cell::RefCell;
 
@@ -8,6 +9,7 @@ use weir_board::request::REQUEST_AT;
 use weir_http::{Request, Response};
 use weir_http_serve as http;
 use weir_rt::{Mapping, clock};
+use weir_service::sockets::Capture;
 use weir_status_logic::{Action, Histogram, Site};
 
 /// What is served.
@@ -17,6 +19,8 @@ pub(crate) struct Page {
     button: Option<RefCell<Button>>,
     /// How long its own requests took.
     durations: RefCell<Histogram>,
+    /// The last frames.
+    capture: Rc<RefCell<Capture>>,
 }
 
 /// What asks the supervisor.
@@ -26,9 +30,9 @@ struct Button {
 }
 
 impl Page {
-    pub(crate) fn new(board: Mapping, request: Option<Mapping>) -> Page {
+    pub(crate) fn new(board: Mapping, request: Option<Mapping>, capture: Rc<RefCell<Capture>>) -> Page {
         let button = request.map(|word| RefCell::new(Button { word, asker: Asker::default() }));
-        Page { site: Site::new(button.is_some()), board, button, durations: RefCell::default() }
+        Page { site: Site::new(button.is_some()), board, button, durations: RefCell::default(), capture }
     }
 }
 
@@ -36,7 +40,12 @@ impl http::Site for Page {
     fn respond(&self, request: &Request<'_>) -> Response<'static> {
         let read = |offset, buffer: &mut [u8]| self.board.read(offset, buffer);
         let snapshot = || weir_board::read(read).map_err(|error| error.to_string());
-        let (response, action) = self.site.respond(request, snapshot, &self.durations.borrow());
+        let (response, action) = self.site.respond(
+            request,
+            snapshot,
+            || self.capture.borrow().to_pcap(),
+            &self.durations.borrow(),
+        );
         if action == Action::Ask
             && let Some(button) = &self.button
         {

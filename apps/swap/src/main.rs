@@ -22,8 +22,7 @@ use core::sync::atomic::Ordering;
 use weir_abi::stats::Stats;
 use weir_hal::{Device, DmaWindow, wait_until};
 use weir_nic::{
-    HashTypes, Lane, MultiQueue, Nic, OffloadingTxQueue, OpenedPairs, RSS_KEY_BYTES, Rss, RxQueue as _,
-    TxOffload,
+    HashTypes, Lane, MultiQueue, Nic, OpenedPairs, RSS_KEY_BYTES, Rss, RxQueue as _, TxOffload, TxQueue as _,
 };
 use weir_pool::{Burst, Pool};
 use weir_rt::hal::{Function, TscClock, Window};
@@ -128,7 +127,6 @@ fn serve<N: MultiQueue>(
     stats: &'static Stats,
 ) -> Result<(), Failure>
 where
-    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     let count = queues.len();
@@ -169,7 +167,6 @@ struct Swapper<N: Nic> {
 
 impl<N: Nic> Swapper<N>
 where
-    N::Tx: OffloadingTxQueue,
     Failure: From<N::Error>,
 {
     fn lane(&mut self) -> Lane<'_, N::Rx, N::Tx> {

@@ -72,7 +72,7 @@ impl<D: Device, C: Chip> Nic for Net<D, C> {
     }
 }
 
-impl<D: Device, C: Chip> MultiQueue for Net<D, C> {
+impl<D: Device + 'static, C: Chip + 'static> MultiQueue for Net<D, C> {
     fn open_pairs(
         device: D,
         window: &impl DmaWindow,

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, fence};
 
 use weir_hal::{Clock, Device, DmaWindow, Iova};
-use weir_nic::{OffloadingTxQueue, TxOffload};
+use weir_nic::TxOffload;
 use weir_pool::{Buf, Burst, Pool};
 use weir_ring::{LocalRing, Position};
 
@@ -201,34 +201,6 @@ impl<D: Device, C: Chip> TxQueue<D, C> {
 impl<D: Device, C: Chip> weir_nic::TxQueue for TxQueue<D, C> {
     type Error = Error;
 
-    #[inline]
-    fn transmit<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
-        self.transmit_with(pool, burst, |_| TxOffload::NONE)
-    }
-
-    #[inline]
-    fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Error> {
-        TxQueue::reclaim(self, pool);
-        Ok(())
-    }
-
-    fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
-        if self.ring.room() == 0 {
-            self.reclaim(pool);
-        }
-        if self.ring.room() == 0 {
-            return Ok(false);
-        }
-        let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
-        self.newest = C::send(len, len, true);
-        let mut desc = Some(Desc { buffer: Some(buffer), words: [iova.0, self.newest] });
-        self.ring.add(1, || desc.take());
-        self.publish();
-        Ok(true)
-    }
-}
-
-impl<D: Device, C: Chip> OffloadingTxQueue for TxQueue<D, C> {
     /// Of a frame that did not fit, or is the first of its kind, `offload` is asked more than once.
     #[inline]
     fn transmit_with<const N: usize>(
@@ -253,6 +225,27 @@ impl<D: Device, C: Chip> OffloadingTxQueue for TxQueue<D, C> {
         }
         self.publish();
         result
+    }
+
+    #[inline]
+    fn reclaim(&mut self, pool: &mut Pool) -> Result<(), Error> {
+        TxQueue::reclaim(self, pool);
+        Ok(())
+    }
+
+    fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
+        if self.ring.room() == 0 {
+            self.reclaim(pool);
+        }
+        if self.ring.room() == 0 {
+            return Ok(false);
+        }
+        let Some((buffer, _)) = pool.lend_fresh() else { return Ok(false) };
+        self.newest = C::send(len, len, true);
+        let mut desc = Some(Desc { buffer: Some(buffer), words: [iova.0, self.newest] });
+        self.ring.add(1, || desc.take());
+        self.publish();
+        Ok(true)
     }
 }
 

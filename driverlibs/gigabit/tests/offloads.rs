@@ -4,7 +4,7 @@ mod rig;
 
 use rig::{Rig, frame, inverted, on_both};
 use weir_gigabit::{Chip, Error, FRAME_LONG_BYTES, Options, Violation};
-use weir_nic::{Checksum, Nic, OffloadingTxQueue, Offloads, RxQueue, Segments, TxOffload, TxQueue};
+use weir_nic::{Checksum, Nic, Offloads, RxQueue, Segments, TxOffload, TxQueue};
 use weir_pool::{Buf, Burst, FRAME_BYTES, Pool};
 use weir_sim::gigabit::{Behaviour, Kind};
 use weir_sim::virtio_net::sum;

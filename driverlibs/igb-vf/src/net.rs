@@ -1,12 +1,14 @@
 //! The network device: everything that is not on the data path (82576 §4.6 "VF Initialization" and what comes after it).
 
+use alloc::vec;
+
 use weir_gigabit::chip::vector;
 use weir_gigabit::regs::{CTRL, Ctrl, STATUS, Status, queue};
 use weir_gigabit::rx::Manner;
 use weir_gigabit::{Chip, Error, Registers};
 use weir_hal::{Clock, Device, DeviceInfo, DmaWindow, wait_until};
 use weir_igb::message::{HASHES, Head, address_words, hash, kind, station};
-use weir_nic::{Nic, Offloads, Opened, Queues};
+use weir_nic::{Lane, MultiQueue, Nic, Offloads, Opened, OpenedPairs, Queues, Rss};
 use weir_pool::Pool;
 
 use crate::regs::{BAR_BYTES, BYTES_RECEIVED, BYTES_SENT, FRAMES_RECEIVED, FRAMES_SENT, RX};
@@ -230,6 +232,33 @@ impl<D: Device> Nic for Net<D> {
     fn has_stopped(&self) -> bool {
         let control = self.regs.read::<u32>(RX + queue::CONTROL);
         control.map_or(true, |control| control & ENABLED == 0)
+    }
+}
+
+/// One pair of queues.
+impl<D: Device + 'static> MultiQueue for Net<D> {
+    fn open_pairs(
+        device: D,
+        window: &impl DmaWindow,
+        clock: &impl Clock,
+        _pairs: u16,
+        queues: Queues,
+    ) -> Result<OpenedPairs<Self>, Error> {
+        let (net, rx, tx) = <Net<D> as Nic>::open(device, window, clock, queues)?;
+        Ok((net, vec![(rx, tx)]))
+    }
+
+    fn start_pairs(
+        &mut self,
+        lanes: &mut [Lane<'_, Self::Rx, Self::Tx>],
+        clock: &impl Clock,
+    ) -> Result<(), Error> {
+        let [Lane { rx, tx, pool }] = lanes else { return Err(weir_hal::Error::OutOfRange.into()) };
+        self.start(rx, tx, pool, clock)
+    }
+
+    fn set_rss(&mut self, _: &Rss<'_>, _: &impl Clock) -> Result<(), Error> {
+        Err(weir_hal::Error::Unsupported.into())
     }
 }
 

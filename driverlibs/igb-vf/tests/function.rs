@@ -2,7 +2,7 @@
 
 use weir_hal::{DmaWindow, Error as HostError};
 use weir_igb_vf::{Error, Net, Options, RxQueue, Statistics, TxQueue};
-use weir_nic::{Checksum, Nic, NicError, OffloadingTxQueue, Offloads, RxQueue as _, TxOffload, TxQueue as _};
+use weir_nic::{Checksum, Nic, NicError, Offloads, RxQueue as _, TxOffload, TxQueue as _};
 use weir_pool::{BUF_BYTES, Burst, Pool};
 use weir_sim::gigabit::mailbox::Answers;
 use weir_sim::gigabit::{Behaviour, Kind, MAC};

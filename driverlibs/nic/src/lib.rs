@@ -153,10 +153,25 @@ pub trait TxQueue {
     ///
     /// # Errors
     /// A violation: the device must be started again. A frame that cannot be sent: those before it are.
+    #[inline]
     fn transmit<const N: usize>(
         &mut self,
         pool: &mut Pool,
         burst: &mut Burst<N>,
+    ) -> Result<usize, Self::Error> {
+        self.transmit_with(pool, burst, |_| TxOffload::NONE)
+    }
+
+    /// The same; `offload` says what the device is to do with a frame, whose first buffer it is given. It may be asked more
+    /// than once of the same frame. What [`Nic::offloads`] does not have must not be asked for.
+    ///
+    /// # Errors
+    /// As for `transmit`; and what the frame is too short for.
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        offload: impl FnMut(&Buf) -> TxOffload,
     ) -> Result<usize, Self::Error>;
 
     /// Takes back the buffers that have been sent, without sending any.
@@ -171,19 +186,4 @@ pub trait TxQueue {
     /// # Errors
     /// A buffer of another pool.
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Self::Error>;
-}
-
-/// A transmit queue whose device does what [`Nic::offloads`] says.
-pub trait OffloadingTxQueue: TxQueue {
-    /// As [`TxQueue::transmit`]; `offload` says what is to be done with a frame, whose first buffer it is given. It may be
-    /// asked more than once of the same frame.
-    ///
-    /// # Errors
-    /// As for `transmit`; and what the device cannot do, or the frame is too short for.
-    fn transmit_with<const N: usize>(
-        &mut self,
-        pool: &mut Pool,
-        burst: &mut Burst<N>,
-        offload: impl FnMut(&Buf) -> TxOffload,
-    ) -> Result<usize, Self::Error>;
 }

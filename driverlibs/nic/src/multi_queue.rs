@@ -22,7 +22,7 @@ pub type OpenedPairs<N> = (N, Vec<(<N as Nic>::Rx, <N as Nic>::Tx)>);
 
 /// A network device with several queues. Each is a value that may move to another thread; for a restart all come
 /// together again.
-pub trait MultiQueue: Nic {
+pub trait MultiQueue: Nic<Rx: Send + 'static, Tx: Send + 'static> {
     /// As [`Nic::open`], with as many of `pairs` queues each way as the device has.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address};
 
+use crate::Lane;
+
 /// Settings of a stack.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +22,11 @@ pub struct Config {
     pub connections: usize,
     /// Of these, handshakes at once; another one takes the place of the oldest.
     pub half_open: usize,
+    /// The device fills in TCP's checksums: frames sent have the sum of the pseudo header there, and
+    /// [`crate::unfinished_checksum`] says where.
+    pub tx_checksum: bool,
+    /// Which of the device's stacks it is, where there are several.
+    pub lane: Option<Lane>,
     /// What nobody else knows: sequence numbers, ports and the hash of the connections' table follow from it.
     pub seed: u64,
 }
@@ -36,6 +43,8 @@ impl Config {
             vlan: None,
             connections: 1000,
             half_open: 256,
+            tx_checksum: false,
+            lane: None,
             seed,
         }
     }

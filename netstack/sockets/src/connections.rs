@@ -204,6 +204,9 @@ impl Connections {
         let connection = self.at(index);
         connection.generation = connection.generation.wrapping_add(1);
         connection.socket().abort();
+        // The set remembers which neighbour a socket's packets wait for, and would have the next peer's wait as long.
+        let socket = connection.sockets.remove(connection.handle);
+        connection.handle = connection.sockets.add(socket);
         if let Some(flow) = connection.flow.take() {
             self.flows.remove(&flow);
         }

@@ -64,17 +64,21 @@ pub(crate) fn is_sum_whole(packet: &Packet, protocol: u8, payload: &[u8]) -> boo
 }
 
 fn sum(source: IpAddress, destination: IpAddress, protocol: u8, payload: &[u8]) -> Sum {
+    #[expect(clippy::cast_possible_truncation, reason = "a packet's length has 16 bits")]
+    let bytes = payload.len() as u16;
+    pseudo_sum(source, destination, protocol, bytes).plus(Sum::of(payload))
+}
+
+/// The pseudo-header's part of the sum.
+pub(crate) fn pseudo_sum(source: IpAddress, destination: IpAddress, protocol: u8, bytes: u16) -> Sum {
     let address = |address: IpAddress| match address {
         IpAddress::Ipv4(address) => Sum::of(&address.octets()),
         IpAddress::Ipv6(address) => Sum::of(&address.octets()),
     };
-    #[expect(clippy::cast_possible_truncation, reason = "a packet's length has 16 bits")]
-    let bytes = payload.len() as u16;
     address(source)
         .plus(address(destination))
         .plus(Sum::of(&[0, protocol]))
         .plus(Sum::of(&bytes.to_be_bytes()))
-        .plus(Sum::of(payload))
 }
 
 /// Whether `address` is one that a host can send from.

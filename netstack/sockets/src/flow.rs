@@ -112,6 +112,8 @@ fn classify_ip(frame: &[u8], packet: Packet, protocol: IpProtocol) -> Kind {
     }
 }
 
+/// IP's number of TCP.
+pub(crate) const PROTOCOL_TCP: u8 = 6;
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
 /// Bytes of a UDP header.

@@ -59,7 +59,8 @@ impl Net {
         act(&mut stack.wire.pool, &mut stack.wire.out)
     }
 
-    /// Shows every frame, without a tag of a virtual LAN, to `tap`, which must not call the network.
+    /// Shows every frame, without a tag of a virtual LAN, to `tap`, which must not call the network. Checksums that the
+    /// device fills in ([`Config::tx_checksum`]) are not there yet.
     pub fn set_tap(&self, tap: impl FnMut(&[u8]) + 'static) {
         self.stack().wire.tap = Some(Box::new(tap));
     }
@@ -124,11 +125,21 @@ impl Net {
 
     /// Waits for an IPv4 address, and gives it.
     pub async fn addressed(&self) -> Ipv4Address {
+        loop {
+            if let Some(address) = self.addressed_anew(None).await {
+                return address;
+            }
+        }
+    }
+
+    /// Waits until the IPv4 address is another one than `known`, and gives it; `None`: there is none, as when a server does
+    /// not renew what it has given.
+    pub async fn addressed_anew(&self, known: Option<Ipv4Address>) -> Option<Ipv4Address> {
         poll_fn(|context| {
             let mut stack = self.stack();
             match stack.ipv4() {
-                Some(address) => Poll::Ready(address),
-                None => {
+                address if address != known => Poll::Ready(address),
+                _ => {
                     stack.wake_when_addressed(context.waker());
                     Poll::Pending
                 }

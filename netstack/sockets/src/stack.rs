@@ -15,10 +15,12 @@ use smoltcp::wire::{
 };
 use weir_pool::{Buf, Pool};
 
+use crate::announcement;
 use crate::connections::{Buffers, Connections, Id, Stage};
 use crate::datagram::{self, Datagram, Reply, Service};
 use crate::deadlines::Deadlines;
-use crate::flow::{Flow, Kind, Packet, classify};
+use crate::flow::{Flow, Kind, PROTOCOL_TCP, Packet, classify};
+use crate::lanes::{Given, Lane};
 use crate::wire::{ETHERNET_HEADER, Wire};
 use crate::{Config, Error};
 
@@ -32,7 +34,6 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
 /// smoltcp also counts the silence of connections on which nothing is under way.
 const SILENCE_LIMIT: Duration = Duration::from_secs(150);
 const ASK_AFTER: Duration = Duration::from_secs(60);
-const PROTOCOL_TCP: u8 = 6;
 /// Ports for connections made from here (RFC 6335 §6 "Port Number Ranges").
 const EPHEMERAL: core::ops::Range<u16> = 49152..65535;
 
@@ -52,6 +53,7 @@ pub(crate) struct Stack {
     /// The sockets that are few: DHCP and DNS.
     base: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
+    lane: Option<Lane>,
     dns: SocketHandle,
     is_base_dirty: bool,
     base_deadline: Option<Instant>,
@@ -72,16 +74,16 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn new(config: &Config, pool: Pool, now: Instant) -> Stack {
-        let mut wire = Wire::new(pool, config.mtu, config.vlan);
+        let mut wire = Wire::new(pool, config);
         let mut settings = iface::Config::new(HardwareAddress::Ethernet(config.mac));
         settings.random_seed = config.seed;
         let mut iface = Interface::new(settings, &mut wire.with(None), now);
         let mut base = SocketSet::new(Vec::new());
         let dns = base.add(dns::Socket::new(&[], Vec::new()));
-        let dhcp = match config.address {
-            Some(_) => None,
-            None => Some(base.add(dhcpv4::Socket::new())),
-        };
+        // Of several lanes the first asks for all.
+        let is_first = config.lane.as_ref().is_none_or(Lane::is_first);
+        let asks = config.address.is_none() && is_first;
+        let dhcp = asks.then(|| base.add(dhcpv4::Socket::new()));
         let link_local = IpCidr::Ipv6(Ipv6Cidr::new(link_local(config.mac), 64));
         iface.update_ip_addrs(|addresses| {
             // There is room: nothing else is in it yet.
@@ -100,6 +102,7 @@ impl Stack {
             mac: config.mac,
             base,
             dhcp,
+            lane: config.lane.clone(),
             dns,
             is_base_dirty: true,
             base_deadline: None,
@@ -179,7 +182,8 @@ impl Stack {
         if let Some(tap) = &mut self.wire.tap {
             tap(frame);
         }
-        match classify(frame) {
+        let kind = classify(frame);
+        match kind {
             Kind::Udp { packet, flow, data } if self.services.contains_key(&flow.local.port) => {
                 if !self.is_for_us(&packet) {
                     self.wire.counters.rx_dropped += 1;
@@ -200,15 +204,43 @@ impl Stack {
                     self.take_segment(frame, flow, is_syn);
                 }
             }
-            Kind::Udp { .. } | Kind::Other => {
-                let sockets = &mut self.base;
-                self.iface.poll_ingress_single(self.now, &mut self.wire.with(Some(frame)), sockets);
-                self.is_base_dirty = true;
-                self.resume_stalled();
-            }
+            Kind::Udp { .. } | Kind::Other => match &self.lane {
+                Some(lane) if !lane.is_first() => lane.hand_on(frame),
+                lane => {
+                    if let Some(own) = self.iface.ipv4_addr() {
+                        announcement::aim(frame, own);
+                    }
+                    if let Some(lane) = lane {
+                        lane.tell(frame, &kind);
+                    }
+                    self.take_base(frame);
+                }
+            },
             Kind::Unusable => self.wire.counters.rx_dropped += 1,
         }
         None
+    }
+
+    /// Lets smoltcp deal with what is no connection's.
+    fn take_base(&mut self, frame: &[u8]) {
+        self.iface.poll_ingress_single(self.now, &mut self.wire.with(Some(frame)), &mut self.base);
+        self.is_base_dirty = true;
+        self.resume_stalled();
+    }
+
+    /// Takes what other lanes have put here.
+    fn take_news(&mut self) {
+        let Some(mut lane) = self.lane.take_if(|lane| lane.has_news()) else { return };
+        if let Some(given) = lane.take_address() {
+            self.use_address(&given);
+        }
+        for frame in lane.take_frames() {
+            if lane.is_first() {
+                lane.tell(&frame, &classify(&frame));
+            }
+            self.take_base(&frame);
+        }
+        self.lane = Some(lane);
     }
 
     fn is_for_us(&self, packet: &Packet) -> bool {
@@ -394,6 +426,7 @@ impl Stack {
 
     /// Sends what there is to send, and does what is due.
     pub(crate) fn flush(&mut self) {
+        self.take_news();
         while let Some(entry) = self.sleepers.first_entry().filter(|entry| entry.key().0 <= self.now) {
             entry.remove().wake();
         }
@@ -450,18 +483,30 @@ impl Stack {
     /// Takes the address that a server has given.
     fn follow_dhcp(&mut self) {
         let Some(handle) = self.dhcp else { return };
-        let (address, router, servers) = match self.base.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+        let given = match self.base.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
             None => return,
-            Some(dhcpv4::Event::Deconfigured) => (None, None, Vec::new()),
+            Some(dhcpv4::Event::Deconfigured) => Given::default(),
             // Whoever answers first is believed, but only what can be: smoltcp panics at a next hop that is no host.
             Some(dhcpv4::Event::Configured(given)) => {
                 let is_host = |address: &Ipv4Address| datagram::is_host(IpAddress::Ipv4(*address));
-                let servers =
-                    given.dns_servers.iter().copied().filter(is_host).map(IpAddress::Ipv4).collect();
                 let address = Some(given.address).filter(|cidr| is_host(&cidr.address()));
-                (address.map(IpCidr::Ipv4), given.router.filter(is_host), servers)
+                let servers = given.dns_servers.iter().copied().filter(is_host);
+                Given {
+                    address: address.map(IpCidr::Ipv4),
+                    router: given.router.filter(is_host),
+                    name_servers: servers.map(IpAddress::Ipv4).collect(),
+                }
             }
         };
+        if let Some(lane) = &self.lane {
+            lane.publish(&given);
+        }
+        self.use_address(&given);
+    }
+
+    /// Is at this address from now on.
+    fn use_address(&mut self, given: &Given) {
+        let &Given { address, router, ref name_servers } = given;
         self.iface.update_ip_addrs(|addresses| {
             addresses.retain(|address| matches!(address, IpCidr::Ipv6(_)));
             // Room for one more: there were at most as many before.
@@ -472,7 +517,7 @@ impl Stack {
             // The route that was there is gone, so there is room.
             let _ = self.iface.routes_mut().add_default_ipv4_route(router);
         }
-        self.base.get_mut::<dns::Socket<'_>>(self.dns).update_servers(&servers);
+        self.base.get_mut::<dns::Socket<'_>>(self.dns).update_servers(name_servers);
         self.addressed.drain(..).for_each(Waker::wake);
     }
 
@@ -487,7 +532,8 @@ impl Stack {
 
     /// When to call [`Stack::flush`] at the latest; `None`: when a frame has come.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if !self.dirty.is_empty() || self.is_base_dirty {
+        let has_news = self.lane.as_ref().is_some_and(Lane::has_news);
+        if !self.dirty.is_empty() || self.is_base_dirty || has_news {
             return Some(self.now);
         }
         let sleeper = self.sleepers.first_key_value().map(|(key, _)| key.0);
@@ -563,9 +609,10 @@ impl Stack {
         let free_port = |stack: &mut Stack| {
             let port = EPHEMERAL.start + stack.random_below(EPHEMERAL.len());
             let flow = Flow { local: IpEndpoint::new(source, port), remote };
-            stack.connections.find(&flow).is_none().then_some(flow)
+            let is_ours = stack.lane.as_ref().is_none_or(|lane| lane.has(&flow));
+            (is_ours && stack.connections.find(&flow).is_none()).then_some(flow)
         };
-        let flow = (0..100).find_map(|_| free_port(self)).ok_or(Error::TooMany)?;
+        let flow = (0..1000).find_map(|_| free_port(self)).ok_or(Error::TooMany)?;
         let index = self.take_connection(buffers, flow, Stage::Held).ok_or(Error::TooMany)?;
         let context = self.iface.context();
         if self.connections.at(index).socket().connect(context, remote, flow.local).is_err() {

@@ -11,8 +11,10 @@ use smoltcp::time::Instant;
 use smoltcp::wire::EthernetProtocol;
 use weir_pool::{Buf, Burst, FRAME_BYTES, Pool};
 
-use crate::Tap;
 use crate::counters::Counters;
+use crate::datagram::pseudo_sum;
+use crate::flow::{Kind, PROTOCOL_TCP, classify};
+use crate::{Config, Tap};
 
 /// Frames that wait for the device at most.
 pub const OUT_FRAMES: usize = 128;
@@ -22,6 +24,8 @@ pub(crate) const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: usize = 4;
 const VLAN_TYPE: [u8; 2] = [0x81, 0x00];
 const VLAN_NUMBER_MASK: u16 = 0x0fff;
+/// Where a TCP segment has its checksum (RFC 9293 §3.1 "Header Format").
+pub const CHECKSUM_OFFSET: u16 = 16;
 /// The two addresses at the start of a frame.
 const ADDRESSES: usize = 12;
 
@@ -35,16 +39,28 @@ pub(crate) struct Wire {
     scratch: Box<[u8]>,
     frame_bytes: usize,
     vlan: Option<u16>,
+    /// The device fills in TCP's checksums.
+    tx_checksum: bool,
     /// Whether somebody's address was asked for.
     pub(crate) has_asked: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(pool: Pool, mtu: usize, vlan: Option<u16>) -> Wire {
+    pub(crate) fn new(pool: Pool, config: &Config) -> Wire {
+        let &Config { mtu, vlan, tx_checksum, .. } = config;
         let frame_bytes = mtu + ETHERNET_HEADER;
         let scratch = vec![0; frame_bytes + VLAN_TAG].into_boxed_slice();
-        let counters = Counters::default();
-        Wire { pool, out: Burst::new(), counters, tap: None, scratch, frame_bytes, vlan, has_asked: false }
+        Wire {
+            pool,
+            out: Burst::new(),
+            counters: Counters::default(),
+            tap: None,
+            scratch,
+            frame_bytes,
+            vlan,
+            tx_checksum,
+            has_asked: false,
+        }
     }
 
     /// What a device is to smoltcp, reading `frame` if there is one.
@@ -180,7 +196,7 @@ impl phy::Device for Port<'_> {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = self.wire.frame_bytes;
         // Looked at before smoltcp sees the packet, if the device has not.
-        capabilities.checksum.tcp = Checksum::Tx;
+        capabilities.checksum.tcp = if self.wire.tx_checksum { Checksum::None } else { Checksum::Tx };
         capabilities
     }
 }
@@ -212,12 +228,46 @@ impl phy::TxToken for Sending<'_> {
         };
         let result = write(frame);
         wire.has_asked |= asks_for_address(frame);
+        if wire.tx_checksum {
+            begin_checksum(frame);
+        }
         match buf {
             Some(buf) => wire.send(buf),
             None => wire.send_scratch(len),
         }
         result
     }
+}
+
+/// Puts the sum of the pseudo-header where a segment's checksum goes; the device adds the rest.
+fn begin_checksum(frame: &mut [u8]) {
+    let Kind::Tcp { packet, .. } = classify(frame) else { return };
+    #[expect(clippy::cast_possible_truncation, reason = "no frame is that long")]
+    let bytes = packet.payload.len() as u16;
+    let sum = pseudo_sum(packet.source, packet.destination, PROTOCOL_TCP, bytes);
+    let place = packet.payload.start + usize::from(CHECKSUM_OFFSET);
+    // A sum's checksum is its inverse.
+    let begun = !sum.checksum().get();
+    frame[place..place + 2].copy_from_slice(&begun.to_be_bytes());
+}
+
+/// The first byte of the TCP segment in a frame that was made with [`Config::tx_checksum`], whose checksum, at
+/// [`CHECKSUM_OFFSET`] from there, the device must finish. `None`: the frame is finished. Looks at the first 40 bytes.
+#[must_use]
+#[inline]
+pub fn unfinished_checksum(frame: &[u8]) -> Option<u16> {
+    const IPV4: [u8; 2] = [0x08, 0x00];
+    const IPV6: [u8; 2] = [0x86, 0xdd];
+    const IPV6_HEADER: usize = 40;
+    let tag = if frame.get(ADDRESSES..ADDRESSES + 2)? == VLAN_TYPE { VLAN_TAG } else { 0 };
+    let ip = tag + ETHERNET_HEADER;
+    let header = frame.get(ip..ip + 20)?;
+    let (protocol, bytes) = match [frame[ip - 2], frame[ip - 1]] {
+        IPV4 => (header[9], usize::from(header[0] & 0xf) * 4),
+        IPV6 => (header[6], IPV6_HEADER),
+        _ => return None,
+    };
+    if protocol == PROTOCOL_TCP { u16::try_from(ip + bytes).ok() } else { None }
 }
 
 /// Whether a frame that was made here may ask for somebody's hardware address: ARP, and any ICMPv6.

@@ -369,7 +369,28 @@ fn the_same_over_ipv6() {
 
 #[test]
 fn in_a_virtual_lan_and_with_long_frames() {
-    let tagged = |number| Config { vlan: Some(7), mtu: 9000, ..config(number) };
+    long_frames_in_a_virtual_lan(false);
+}
+
+/// The peer, which looks at every sum, takes what a device has finished.
+#[test]
+fn a_device_finishes_checksums() {
+    long_frames_in_a_virtual_lan(true);
+    let mut world = World::of(2);
+    world.hosts[1] = Host::new(&Config { tx_checksum: true, ..config(2) });
+    world.run_for(5 * SECOND);
+    serve_echo(&world.hosts[0], 8);
+    let link = world.hosts[0].net.addresses().into_iter().map(|cidr| cidr.address());
+    for address in link.collect::<Vec<_>>() {
+        let done = Rc::default();
+        exchange(&world.hosts[1], IpEndpoint::new(address, PORT), 100_000, &done);
+        world.run_until(60 * SECOND, |_| done.get() == 1);
+    }
+    assert_eq!(world.hosts[0].net.counters().bad_checksums, 0);
+}
+
+fn long_frames_in_a_virtual_lan(tx_checksum: bool) {
+    let tagged = |number| Config { vlan: Some(7), mtu: 9000, tx_checksum, ..config(number) };
     let stranger = Config { vlan: Some(8), ..config(3) };
     let mut world = World::new(vec![Host::new(&tagged(1)), Host::new(&tagged(2)), Host::new(&stranger)]);
     let listener = world.hosts[0]

@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
 //! its own table) · [`packets`] (the data path, likewise), [`dpdk`] (the same by testpmd) · [`block`] (requests to a disk), [`uring`] (the same by Linux) · [`native`] (against DPDK,
-//! without a machine) · [`percentiles`].
+//! without a machine) · [`percentiles`] · [`readme`] (the README's table).
 
 pub mod block;
 pub mod control;
@@ -15,6 +15,7 @@ mod figures;
 mod native;
 pub mod packets;
 pub mod percentiles;
+pub mod readme;
 mod uring;
 
 use std::fs::File;
@@ -87,6 +88,7 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         Table::Packets => return packets::run(&machines, options, json),
         Table::Block => return block::run(&machines, options, json),
         Table::Native => return native::run(options.quick, json),
+        Table::Readme => return readme::run(),
         Table::Basics => {}
     }
     let qemu = tools::qemu(Series::Any)?;

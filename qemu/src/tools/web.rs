@@ -1,4 +1,4 @@
-//! Clients of the web, of the distribution's packages: `curl`, `wrk`, and Chromium without a screen.
+//! Neighbours on the network, of the distribution's packages: `curl`, `wrk`, Chromium without a screen, `dnsmasq`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,6 +33,14 @@ pub fn wrk() -> Result<PathBuf> {
         Some(wrk) => Ok(wrk),
         None => packages(&["wrk"])?.wrapper("usr/bin/wrk", "", ""),
     }
+}
+
+/// A private copy of dnsmasq, a server of addresses and names.
+///
+/// # Errors
+/// This machine has no package archive that has it.
+pub fn dnsmasq() -> Result<PathBuf> {
+    packages(&["dnsmasq-base"])?.wrapper("usr/sbin/dnsmasq", "", "")
 }
 
 /// A private copy of Chromium without a screen (170 MB fetched once, 570 MB on disk), as a script that starts it. It starts

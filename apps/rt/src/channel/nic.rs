@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use core::cell::RefCell;
 
 use weir_hal::{Clock, DeviceInfo, DmaWindow, Iova};
-use weir_nic::{Nic, NicError, Opened, Queues, RxQueue, TxQueue};
-use weir_pool::{Burst, Pool};
+use weir_nic::{Nic, NicError, Opened, Queues, RxQueue, TxOffload, TxQueue};
+use weir_pool::{Buf, Burst, Pool};
 
 use super::{Channels, Link, Member, Reach, Share, WAITING_NS};
 use crate::bell::Doorbell;
@@ -159,8 +159,14 @@ impl RxQueue for Rx {
 impl TxQueue for Tx {
     type Error = Error;
 
+    /// A channel does nothing to frames, and says so.
     #[inline]
-    fn transmit<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        _: impl FnMut(&Buf) -> TxOffload,
+    ) -> Result<usize, Error> {
         let inner = &mut *self.0.borrow_mut();
         Ok(if inner.is_moving(pool) { inner.link.send(pool, burst) } else { 0 })
     }

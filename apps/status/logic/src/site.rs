@@ -1,6 +1,7 @@
 //! The paths: what a request is answered with.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use weir_board::Snapshot;
 use weir_http::{Etag, Method, Request, Response, Status};
@@ -11,6 +12,7 @@ use crate::{json, metrics};
 /// The page: one file, nothing from elsewhere.
 pub const PAGE: &str = include_str!("page.html");
 const HTML: &str = "text/html; charset=utf-8";
+const PCAP: &str = "application/vnd.tcpdump.pcap";
 /// Nothing but what is in the page itself, and its own data.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
@@ -43,12 +45,14 @@ impl Site {
         Site { etag: Etag::of(PAGE.as_bytes()), may_ask }
     }
 
-    /// The answer to `request`. `snapshot` reads the board, or says why there is nothing to read.
+    /// The answer to `request`. `snapshot` reads the board, or says why there is nothing to read; `capture` gives the last
+    /// frames as a pcap file.
     #[must_use]
     pub fn respond(
         &self,
         request: &Request<'_>,
         snapshot: impl FnOnce() -> Result<Snapshot, String>,
+        capture: impl FnOnce() -> Vec<u8>,
         requests: &Histogram,
     ) -> (Response<'static>, Action) {
         let is_reading = matches!(request.method, Method::Get | Method::Head);
@@ -58,14 +62,17 @@ impl Site {
         };
         let response = match request.path {
             "/attack" if self.may_ask => return attack(request),
-            "/" | "/status.json" | "/metrics" if !is_reading => Response::not_allowed("Allow: GET, HEAD\r\n"),
+            "/" | "/status.json" | "/metrics" | "/capture.pcap" if !is_reading => {
+                Response::not_allowed("Allow: GET, HEAD\r\n")
+            }
             "/" => {
                 let page = Response::of_version(request, HTML, self.etag, PAGE.as_bytes());
                 Response { headers: PAGE_HEADERS, ..page }
             }
             "/status.json" => made("application/json", json::text),
             "/metrics" => made(metrics::CONTENT_TYPE, metrics::text),
-            _ => Response::text(Status::NotFound, "there are /, /status.json, /metrics"),
+            "/capture.pcap" => Response::fresh(PCAP, capture()),
+            _ => Response::text(Status::NotFound, "there are /, /status.json, /metrics, /capture.pcap"),
         };
         (response, Action::None)
     }

@@ -13,7 +13,7 @@ fn ask(site: &Site, lines: &str) -> (Status, String, String, Action) {
     inbox.fill(text.len());
     let request = inbox.request().unwrap().unwrap();
     let snapshot = || Ok(Snapshot { time_ns: 77, ..Snapshot::default() });
-    let (response, action) = site.respond(&request, snapshot, &Histogram::default());
+    let (response, action) = site.respond(&request, snapshot, || b"pcap".to_vec(), &Histogram::default());
     let body = String::from_utf8(response.body_of(request.method).to_vec()).unwrap();
     (response.status, response.head(true), body, action)
 }
@@ -31,6 +31,8 @@ fn the_three_views_are_there() {
     let (status, head, body, _) = ask(&site, "GET /metrics HTTP/1.1");
     assert!(status == Status::Ok && body.contains("weir_uptime_seconds 0.000000077\n"));
     assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    let (status, head, body, _) = ask(&site, "GET /capture.pcap HTTP/1.1");
+    assert!(status == Status::Ok && body == "pcap" && head.contains("application/vnd.tcpdump.pcap\r\n"));
     let (status, _, body, action) = ask(&site, "HEAD /metrics HTTP/1.1");
     assert_eq!((status, body.as_str(), action), (Status::Ok, "", Action::None));
 }
@@ -64,7 +66,7 @@ fn without_a_snapshot_it_says_so() {
     let request = inbox.request().unwrap().unwrap();
     assert_eq!(request.method, Method::Get);
     let (response, _) =
-        Site::new(true).respond(&request, || Err("nothing yet".into()), &Histogram::default());
+        Site::new(true).respond(&request, || Err("nothing yet".into()), Vec::new, &Histogram::default());
     assert_eq!(response.status, Status::Unavailable);
     assert_eq!(&*response.body, b"503 Service Unavailable: nothing yet\n");
 }

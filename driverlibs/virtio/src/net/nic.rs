@@ -73,7 +73,7 @@ impl<D: Device> Nic for Net<Pci<D>> {
     }
 }
 
-impl<D: Device> MultiQueue for Net<Pci<D>> {
+impl<D: Device + 'static> MultiQueue for Net<Pci<D>> {
     fn open_pairs(
         device: D,
         window: &impl DmaWindow,
@@ -118,8 +118,13 @@ impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
     type Error = Error;
 
     #[inline]
-    fn transmit<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
-        TxQueue::transmit(self, pool, burst)
+    fn transmit_with<const N: usize>(
+        &mut self,
+        pool: &mut Pool,
+        burst: &mut Burst<N>,
+        offload: impl FnMut(&Buf) -> TxOffload,
+    ) -> Result<usize, Error> {
+        TxQueue::transmit_with(self, pool, burst, offload)
     }
 
     #[inline]
@@ -129,17 +134,5 @@ impl<T: Transport> weir_nic::TxQueue for TxQueue<T> {
 
     fn send_wrong_address(&mut self, pool: &mut Pool, iova: Iova, len: u16) -> Result<bool, Error> {
         TxQueue::send_wrong_address(self, pool, iova, len)
-    }
-}
-
-impl<T: Transport> weir_nic::OffloadingTxQueue for TxQueue<T> {
-    #[inline]
-    fn transmit_with<const N: usize>(
-        &mut self,
-        pool: &mut Pool,
-        burst: &mut Burst<N>,
-        offload: impl FnMut(&Buf) -> TxOffload,
-    ) -> Result<usize, Error> {
-        TxQueue::transmit_with(self, pool, burst, offload)
     }
 }

@@ -1,13 +1,17 @@
 //! Hosts on a simulated wire that loses, repeats, delays and reorders frames, and a clock that only moves when asked.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod victim;
+
 use std::collections::BTreeMap;
 
 use weir_executor::Executor;
 use weir_hal::DmaWindow;
 use weir_pool::{BUF_BYTES, Burst, FRAME_BYTES, Pool};
 use weir_sim::SimWindow;
-use weir_sockets::{Config, EthernetAddress, IpAddress, IpCidr, IpEndpoint, Net};
+use weir_sockets::{
+    CHECKSUM_OFFSET, Config, EthernetAddress, IpAddress, IpCidr, IpEndpoint, Net, unfinished_checksum,
+};
 
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
@@ -17,6 +21,23 @@ pub struct Host {
     pub net: Net,
     pub executor: Executor,
     buffers: usize,
+    /// What its device does with frames.
+    finishes_checksums: bool,
+}
+
+/// Does a device's part: sums what the stack left to it.
+fn finish_checksum(frame: &mut [u8]) {
+    let Some(start) = unfinished_checksum(frame) else { return };
+    let (start, place) = (usize::from(start), usize::from(start + CHECKSUM_OFFSET));
+    // Short frames are padded on the wire, not here: the segment ends with the frame.
+    let mut words =
+        frame[start..].chunks(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], *pair.get(1).unwrap_or(&0)]));
+    let mut sum: u32 = words.by_ref().sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let checksum = !u16::try_from(sum).expect("folded");
+    frame[place..place + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 pub fn mac(number: u8) -> EthernetAddress {
@@ -44,7 +65,8 @@ impl Host {
         let window = SimWindow::default();
         let memory = window.allocate(buffers * usize::from(BUF_BYTES)).expect("memory");
         let pool = Pool::new(memory).expect("buffers");
-        Host { net: Net::new(config, pool, 0), executor: Executor::new(), buffers }
+        let (net, executor) = (Net::new(config, pool, 0), Executor::new());
+        Host { net, executor, buffers, finishes_checksums: config.tx_checksum }
     }
 
     /// Lets tasks and network work; the frames they send.
@@ -60,7 +82,11 @@ impl Host {
                 while let Some(buf) = out.pop() {
                     long.extend_from_slice(buf.frame());
                     if !buf.continues() {
-                        frames.push(std::mem::take(&mut long));
+                        let mut frame = std::mem::take(&mut long);
+                        if self.finishes_checksums {
+                            finish_checksum(&mut frame);
+                        }
+                        frames.push(frame);
                     }
                     pool.put(buf);
                 }
@@ -112,6 +138,8 @@ pub struct World {
     sent: u64,
     random: u64,
     pub delay_ns: u64,
+    /// Which host a frame reaches, besides that it does not come back.
+    pub reaches: fn(&[u8], usize) -> bool,
 }
 
 impl World {
@@ -124,6 +152,7 @@ impl World {
             sent: 0,
             random: 0x9e37_79b9,
             delay_ns: MS / 10,
+            reaches: |_, _| true,
         }
     }
 
@@ -144,7 +173,8 @@ impl World {
 
     /// Puts a frame on the wire, for everybody but `from`.
     pub fn send(&mut self, from: usize, frame: &[u8]) {
-        for to in (0..self.hosts.len()).filter(|&to| to != from) {
+        let reaches = self.reaches;
+        for to in (0..self.hosts.len()).filter(|&to| to != from && reaches(frame, to)) {
             let copies = 1 + u64::from(self.happens(self.faults.repeated));
             for _ in 0..copies {
                 if self.happens(self.faults.lost) {

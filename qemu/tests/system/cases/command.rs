@@ -1,7 +1,7 @@
 //! The command line as people use it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -71,7 +71,7 @@ fn a_wrong_manifest_is_named_with_its_line() -> Result<()> {
 fn a_busy_port_is_refused() -> Result<()> {
     let taken = UdpSocket::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port().to_string();
-    refused(&["run", "--port", &port], &port)
+    refused(&["run", "echo", "--port", &port], &port)
 }
 
 fn help_names_every_choice() -> Result<()> {
@@ -101,25 +101,32 @@ fn help_names_every_choice() -> Result<()> {
     Ok(())
 }
 
-/// A datagram to the port people are told about must come back through the user-mode network.
-fn says_hello(port: u16) -> Result<()> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+/// The page must be at the port that people are told about.
+fn shows_the_page(port: u16) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
-    let mut buffer = [0; 64];
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    };
     while Instant::now() < deadline {
-        socket.send_to(b"hello", ("127.0.0.1", port))?;
-        if socket.recv(&mut buffer).is_ok_and(|bytes| &buffer[..bytes] == b"hello") {
+        if ask().is_ok_and(|page| {
+            page.starts_with("HTTP/1.1 200") && page.contains("<title>Weir: status</title>")
+        }) {
             return Ok(());
         }
+        std::thread::sleep(Duration::from_millis(300));
     }
-    bail!("no answer from port {port}")
+    bail!("no page at port {port}")
 }
 
 fn timeout_ends_well_and_counts() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (json, pcap) = (folder.path().join("counters.json"), folder.path().join("packets.pcap"));
-    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let child = Command::new(env!("CARGO_BIN_EXE_weir"))
         .args(["run", "--timeout", "12", "--port", &port.to_string(), "--json"])
         .arg(&json)
@@ -128,12 +135,13 @@ fn timeout_ends_well_and_counts() -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let answered = says_hello(port);
+    let answered = shows_the_page(port);
     let output = child.wait_with_output()?;
     let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
     answered.with_context(|| text.clone())?;
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
-    ensure!(text.contains("ready: ") && text.contains("in another terminal: "), "{text}");
+    let address = format!("open http://127.0.0.1:{port}/ in a browser");
+    ensure!(text.contains("ready: ") && text.contains(&address), "{text}");
     ensure!(!text.contains("did not switch itself off"), "{text}");
     let counters: serde_json::Value = serde_json::from_slice(&fs::read(&json)?)?;
     for key in ["packets", "data_path_kernel_entries", "iommu_faults"] {
@@ -141,10 +149,10 @@ fn timeout_ends_well_and_counts() -> Result<()> {
     }
     ensure!(counters["packets"].as_u64() >= Some(2), "{counters}");
     ensure!(counters["iommu"] == "vtd-legacy" && counters["accel"] == "tcg", "{counters}");
-    ensure!(counters["owners"][0]["name"] == "echo", "{counters}");
+    ensure!(counters["owners"][0]["name"] == "status", "{counters}");
     ensure!(counters["command"].as_array().is_some_and(|words| words.len() > 10), "{counters}");
     let capture = fs::read(&pcap)?;
-    ensure!(capture.windows(5).any(|bytes| bytes == b"hello"), "the capture lacks the packet");
+    ensure!(capture.windows(10).any(|bytes| bytes == b"GET / HTTP"), "the capture lacks the packet");
     Ok(())
 }
 
@@ -160,7 +168,7 @@ fn the_console_can_be_typed_at() -> Result<()> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
-    ensure!(text.lines().any(|line| line.starts_with("echo ")), "`ps` does not list echo: {text}");
+    ensure!(text.lines().any(|line| line.starts_with("status ")), "`ps` does not list status: {text}");
     Ok(())
 }
 
@@ -242,7 +250,7 @@ fn a_terminated_run_ends_the_guest_first() -> Result<()> {
 fn a_busy_default_port_is_replaced() -> Result<()> {
     // Somebody else may already hold it; either way it is busy.
     let _taken = UdpSocket::bind(("127.0.0.1", port::DEFAULT));
-    let output = weir(&["run", "--timeout", "1"])?;
+    let output = weir(&["run", "echo", "--timeout", "1"])?;
     let text = String::from_utf8(output.stderr)?;
     ensure!(text.contains("UDP port 7007 is busy, taking 70"), "{text}");
     Ok(())

@@ -13,6 +13,7 @@ use super::Case;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("documents::commands_are_understood", commands_are_understood),
+    ("documents::figures_are_those_of_the_results", figures_are_those_of_the_results),
     ("documents::links_lead_somewhere", links_lead_somewhere),
     ("documents::threats_name_tests_that_exist", threats_name_tests_that_exist),
 ];
@@ -39,6 +40,14 @@ fn commands_are_understood() -> Result<()> {
         }
     }
     ensure!(commands >= COMMANDS_MIN, "only {commands} commands were found");
+    Ok(())
+}
+
+/// The README's table is what its template and the result files say.
+fn figures_are_those_of_the_results() -> Result<()> {
+    let readme = fs::read_to_string(workspace::root().join("README.md"))?;
+    let is_same = weir_runner::measure::readme::made()? == readme;
+    ensure!(is_same, "README.md is not what bench/results says; type: ./weir measure readme");
     Ok(())
 }
 

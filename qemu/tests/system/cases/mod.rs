@@ -34,6 +34,7 @@ mod switch;
 mod tap;
 mod tcp;
 mod topology;
+mod transfer;
 mod vfio;
 mod virtio;
 mod web;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         frames::CASES,
         tap::CASES,
         tcp::CASES,
+        transfer::CASES,
         link::CASES,
         audit::CASES,
         lifecycle::CASES,

@@ -24,6 +24,13 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("tap::tcp::three_thousand_connections", || {
         inside("tap::tcp::three_thousand_connections", LINK, || three_thousand_connections("tcp-many"))
     }),
+    ("tap::tcp::on_two_cores", || {
+        let link = LINK.replace("mode tap", "mode tap multi_queue");
+        inside("tap::tcp::on_two_cores", &link, || on_two_cores(VIRTIO, ",queues=2", "mq=on,rss=on"))
+    }),
+    ("tap::tcp::on_two_cores_igb", || {
+        inside("tap::tcp::on_two_cores_igb", LINK, || on_two_cores(IGB, "", ""))
+    }),
     ("tap::tcp::long_packets", || inside("tap::tcp::long_packets", LINK, || on_the_link("tcp-long", NEAR))),
     ("tap::tcp::ipv6", || inside("tap::tcp::ipv6", LINK, ipv6)),
 ];
@@ -65,7 +72,7 @@ fn transfer_over(mut stream: TcpStream, bytes: usize) -> Result<()> {
 
 /// Sends a datagram until it comes back.
 fn datagram(to: SocketAddr) -> Result<()> {
-    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     let (start, mut back) = (Instant::now(), [0; 2000]);
     while start.elapsed() < LIMIT {
@@ -202,6 +209,28 @@ fn three_thousand_connections(manifest: &'static str) -> Result<()> {
     }
     // Memory for connections is asked for when they come.
     end(guest, false)
+}
+
+/// Connections are spread over two cores by the device's hash; each core serves its own.
+fn on_two_cores(machine: &'static str, queues: &str, properties: &str) -> Result<()> {
+    const COUNT: usize = 64;
+    let network = format!("tap,ifname=guest,script=no,downscript=no,vhost=off{queues}");
+    let setup = Setup::new("tcp-cores").machine(machine).cpus(3).network(network);
+    let setup = if properties.is_empty() { setup } else { setup.nic_properties(properties) };
+    let (mut guest, _) = setup.boot()?;
+    guest.console_line("serving at 10.0.2.15", LIMIT)?;
+    let mut streams = Vec::new();
+    for _ in 0..COUNT {
+        streams.push(told(&guest, connect((NEAR, ECHO).into()))?);
+    }
+    for core in 0..2 {
+        guest.console_line(&format!("core {core} has a connection"), LIMIT)?;
+    }
+    for stream in streams {
+        told(&guest, transfer_over(stream, 50_000))?;
+    }
+    told(&guest, datagram((NEAR, ECHO).into()))?;
+    end(guest, true)
 }
 
 /// Lets this process have as many files as it may.

@@ -87,6 +87,10 @@ fn page_json_and_metrics_say_the_same() -> Result<()> {
         "faults",
     )?;
     guest.check(sample("weir_request_duration_seconds_count")? >= 2.0, "its own requests are counted")?;
+    let capture = web::curl(&["--fail", &format!("http://127.0.0.1:{port}/capture.pcap")])?;
+    let question = b"GET /capture.pcap HTTP";
+    guest.check(capture.starts_with(&[0x4d, 0x3c, 0xb2, 0xa1, 2, 0, 4, 0]), "a pcap file")?;
+    guest.check(capture.windows(question.len()).any(|bytes| bytes == question), "with what was asked")?;
     // What the supervisor reports is what it publishes.
     let reported = guest.counted("status", |app| app.rx_packets > 0)?;
     guest.check((reported.rx_packets as f64) >= packets, &format!("{reported:?}"))?;
