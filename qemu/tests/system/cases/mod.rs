@@ -17,6 +17,7 @@ mod kv;
 mod lifecycle;
 mod link;
 mod linux;
+mod live;
 mod measure;
 mod modes;
 mod native;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         frames::CASES,
         tap::CASES,
         tcp::CASES,
+        live::CASES,
         transfer::CASES,
         link::CASES,
         audit::CASES,
