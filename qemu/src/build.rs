@@ -1,5 +1,6 @@
 //! Has cargo build the kernel and the programs.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -57,11 +58,24 @@ pub fn kernel(profile: Profile) -> Result<PathBuf> {
 /// # Errors
 /// The first that does not.
 pub fn check_programs(names: &[&str]) -> Result<()> {
-    let is_missing = |name: &&&str| !workspace::root().join("apps").join(name).join("Cargo.toml").is_file();
-    match names.iter().find(is_missing) {
-        Some(name) => bail!("there is no program {name} (no folder apps/{name})"),
+    match names.iter().map(|name| (name, folder(name))).find(|(_, folder)| !is_package(folder)) {
+        Some((name, folder)) => bail!("there is no program {name} (no folder apps/{folder})"),
         None => Ok(()),
     }
+}
+
+/// The folder of a program. `NAME-2` is another version of `NAME`, a second binary of that package, where it has no folder
+/// of its own.
+fn folder(name: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match name.rsplit_once('-') {
+        Some((first, version)) if is_number(version) && !is_package(name) => first,
+        _ => name,
+    }
+}
+
+fn is_package(folder: &str) -> bool {
+    workspace::root().join("apps").join(folder).join("Cargo.toml").is_file()
 }
 
 /// Builds the programs `names` (package `weir-NAME`, binary `NAME`) and returns their files in that order.
@@ -69,7 +83,7 @@ pub fn check_programs(names: &[&str]) -> Result<()> {
 /// # Errors
 /// One does not build; the compiler's messages have been printed.
 pub fn programs(names: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
-    let packages: Vec<String> = names.iter().map(|name| format!("weir-{name}")).collect();
+    let packages: BTreeSet<String> = names.iter().map(|name| format!("weir-{}", folder(name))).collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     run("building the applications", workspace::cargo().args(app_words(&packages, profile)))?;
     Ok(names.iter().map(|name| output(APP_TARGET, profile, name)).collect())
@@ -142,4 +156,20 @@ pub(crate) fn run(what: &str, cargo: &mut Command) -> Result<()> {
     }
     step.print(&said.join("\n"));
     bail!("{what} failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_a_program_share_its_folder() {
+        assert_eq!(
+            ["switch", "switch-2", "switch-next", "switch-"].map(folder),
+            ["switch", "switch", "switch-next", "switch-"]
+        );
+        assert!(check_programs(&["switch", "switch-2"]).is_ok());
+        let error = check_programs(&["switch", "nothing-2"]).unwrap_err().to_string();
+        assert_eq!(error, "there is no program nothing-2 (no folder apps/nothing)");
+    }
 }

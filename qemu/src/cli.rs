@@ -27,6 +27,7 @@ Examples:
   ./weir audit --machine q35-vtd      who reaches what in the default system on that machine
   ./weir measure                      figures of this tree, in a table
   ./weir measure control              what the control path costs
+  ./weir measure recovery             how long clients wait for an owner that comes again
   ./weir measure native               packets per second against DPDK, without a machine
 
 WEIR_QEMU=/path/to/qemu-system-x86_64 chooses the QEMU; otherwise the system's is taken if it is recent
@@ -173,6 +174,8 @@ pub enum Table {
     Packets,
     /// Requests to a disk: instructions
     Block,
+    /// How long clients wait when a driver's program is replaced, and when a device's owner is killed
+    Recovery,
     /// The virtio driver against DPDK's, natively over vhost-user: packets per second
     Native,
     /// Nothing: writes the README's table anew, from bench/figures.md and the result files in bench/results
@@ -185,8 +188,8 @@ pub struct MeasureOptions {
     /// What to measure
     #[arg(default_value = "basics", value_name = "TABLE")]
     pub table: Table,
-    /// Machine to measure `control`, `packets` or `block` on, a file of qemu/machines; several may be given [default:
-    /// q35-vtd; for packets one machine for each network device]
+    /// Machine to measure `control`, `packets`, `block` or `recovery` on, a file of qemu/machines; several may be given
+    /// [default: q35-vtd; for packets and recovery one machine for each network device]
     #[arg(long, value_name = "NAME")]
     pub machine: Vec<String>,
     /// Write the figures as JSON, too

@@ -8,7 +8,8 @@
 //! [`system`] (kernel and bundle together) · [`machine`] · [`tools`] (which QEMU) · [`vm`] (a running
 //! machine) · [`report`] (what the guest says) · [`run`] · [`suite`] (`weir test`) ·
 //! [`guest`] and [`peer`] (a machine under test, the other end of its network) · [`linux`] (a guest that is not
-//! Weir) · [`testpmd`] (DPDK's, the peer without a machine) · [`measure`] · [`audit`] · [`docs`].
+//! Weir) · [`testpmd`] (DPDK's, the peer without a machine) · [`namespace`] (a network of its own) · [`recovery`] (how long
+//! clients wait) · [`measure`] · [`audit`] · [`docs`].
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -24,10 +25,12 @@ pub mod machine;
 pub mod manifest;
 pub mod measure;
 pub mod miri;
+pub mod namespace;
 pub mod new;
 pub mod peer;
 pub mod port;
 pub mod progress;
+pub mod recovery;
 pub mod report;
 pub mod run;
 pub mod suite;

@@ -2,6 +2,7 @@
 //!
 //! **Invariant: at most one life at a time; counters of ended lives are added up exactly once.**
 
+use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use weir_abi::info::ProcessInfo;
@@ -19,6 +20,8 @@ use crate::launch::Life;
 /// An application.
 pub(crate) struct App {
     pub(crate) manifest: manifest::App,
+    /// The program of its next life, and of this one; the manifest's until it is replaced.
+    program: String,
     life: Option<Life>,
     /// How its last life ended; `None` until then.
     last: Option<Ending>,
@@ -41,6 +44,7 @@ impl App {
     pub(crate) fn new(manifest: manifest::App) -> App {
         let (earlier, backoff) = (Counters::default(), Backoff::default());
         App {
+            program: manifest.program.clone(),
             manifest,
             life: None,
             last: None,
@@ -56,6 +60,21 @@ impl App {
 
     pub(crate) fn name(&self) -> &str {
         &self.manifest.name
+    }
+
+    /// The program that it is, or will be.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Whether the manifest lets `program` take its place.
+    pub(crate) fn may_become(&self, program: &str) -> bool {
+        self.manifest.replacements.iter().chain([&self.manifest.program]).any(|name| name == program)
+    }
+
+    /// Has its lives from the next on be those of `program`.
+    pub(crate) fn set_program(&mut self, program: String) {
+        self.program = program;
     }
 
     pub(crate) fn restarts(&self) -> u32 {
@@ -137,7 +156,10 @@ impl App {
             let now = now_ns();
             let delay = self.backoff.delay_after(now.saturating_sub(life.started_ns));
             self.due_ns = Some(now.saturating_add(delay));
-            log!("app {} {ending}; starting it again in {} ms", self.name(), delay / 1_000_000);
+            match delay / 1_000_000 {
+                0 => log!("app {} {ending}; starting it again", self.name()),
+                ms => log!("app {} {ending}; starting it again in {ms} ms", self.name()),
+            }
         } else {
             log!("app {name} {ending}");
         }

@@ -14,6 +14,7 @@ use weir_rt::system::SlotControl;
 
 use crate::app::App;
 use crate::audit;
+use crate::launch::find_program;
 use crate::sample::Sample;
 use crate::supervisor::Supervisor;
 
@@ -43,7 +44,9 @@ impl Supervisor {
         match command {
             Command::Nothing => String::new(),
             Command::Help => help(),
-            Command::Ps => show::applications(self.apps.iter().map(|app| (app.status(), app.info()))),
+            Command::Ps => {
+                show::applications(self.apps.iter().map(|app| (app.status(), app.program(), app.info())))
+            }
             Command::Lsdev => show::devices(&self.devices.infos(), |id| self.process_name(id)),
             Command::Grants(app) => self.grants(app.as_deref()),
             Command::Faults => {
@@ -52,6 +55,7 @@ impl Supervisor {
             }
             Command::Restart(name) => self.restart(&name),
             Command::Kill(name) => self.kill(&name),
+            Command::Replace { app, program } => self.replace(&app, program),
             Command::Revoke(place) => self.devices.revoke(&place),
             Command::HandOver { device, app } => self.hand_over(&device, &app),
             Command::Slots => show::slots(self.slots.infos()),
@@ -124,6 +128,33 @@ impl Supervisor {
             None | Some(Err(Error::Gone)) => not_running(name),
             Some(Err(error)) => format!("{name} cannot be killed: {error}\n"),
         }
+    }
+
+    /// Ends a running application and starts another program in its place: with the same grants, and devices that are reset
+    /// in between. The old one runs on where that cannot be.
+    fn replace(&mut self, name: &str, program: String) -> String {
+        let files = self.files;
+        let Some(app) = self.apps.iter_mut().find(|app| app.name() == name) else {
+            return unknown(name);
+        };
+        if !app.may_become(&program) {
+            return format!(
+                "`{name}` cannot become `{program}`; its manifest entry says what: `replacements`\n"
+            );
+        }
+        if let Err(error) = find_program(files, &program) {
+            return format!("`{name}` stays `{}`: {error}\n", app.program());
+        }
+        match app.life().map(|life| life.process.kill()) {
+            Some(Ok(())) => {}
+            None | Some(Err(Error::Gone)) => return not_running(name),
+            Some(Err(error)) => return format!("{name} cannot be killed: {error}\n"),
+        }
+        app.reap(true);
+        let answer = format!("{name}: `{program}` takes the place of `{}`\n", app.program());
+        app.set_program(program);
+        app.start_now();
+        answer
     }
 
     /// Takes a device from whoever has it and promises it to a running application.

@@ -88,16 +88,15 @@ pub(crate) struct Launcher<'a> {
 }
 
 impl Launcher<'_> {
-    /// Starts `app`, number `index` of the manifest, which was started `restarts` times before.
+    /// Starts `program` as `app`, number `index` of the manifest, which was started `restarts` times before.
     pub(crate) fn launch(
         &self,
         index: usize,
         app: &manifest::App,
+        program: &str,
         restarts: u32,
     ) -> Result<Life, LaunchError> {
-        let file = bundle::find(self.files, &app.program)
-            .ok_or_else(|| LaunchError::NoProgram(app.program.clone()))?;
-        let program = Program::parse(file)?;
+        let (file, program) = find_program(self.files, program)?;
         let quota = Quota { frames: app.memory_bytes / PAGE_BYTES, ..Quota::DEFAULT };
         let process =
             Process::create(&self.system, &app.name, &quota).map_err(refused("no process could be made"))?;
@@ -221,6 +220,15 @@ impl Launcher<'_> {
         }
         Ok(())
     }
+}
+
+/// The program of that name among `files`: its bytes, and what they mean.
+///
+/// # Errors
+/// There is none, or it cannot be one.
+pub(crate) fn find_program<'a>(files: &'a [u8], name: &str) -> Result<(&'a [u8], Program), LaunchError> {
+    let file = bundle::find(files, name).ok_or_else(|| LaunchError::NoProgram(name.into()))?;
+    Ok((file, Program::parse(file)?))
 }
 
 /// Copies a segment's contents into fresh memory and maps that.

@@ -47,7 +47,7 @@ pub(crate) struct Supervisor {
     pub(crate) is_power_off_wanted: bool,
     /// What applications are told, where one of them sees it.
     board: Option<Board>,
-    files: &'static [u8],
+    pub(crate) files: &'static [u8],
     when_done: WhenDone,
     /// Signalled by ending processes and by the console.
     wake: Event,
@@ -258,7 +258,7 @@ impl Supervisor {
         let app = &mut apps[index];
         let board = board.as_ref();
         let launcher = Launcher { system: *system, files, devices, channels, board, ended };
-        match launcher.launch(index, &app.manifest, app.restarts()) {
+        match launcher.launch(index, &app.manifest, app.program(), app.restarts()) {
             Ok(life) => app.begin(life),
             Err(error) => {
                 log!("app {} is not started: {error}", app.name());

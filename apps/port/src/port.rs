@@ -7,7 +7,9 @@ use weir_rt::hal::{TscClock, Window};
 
 /// A device that does not say who it is.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("nic: it has no MAC address")]
+#[error(
+    "nic: it has no MAC address; where it is a channel, the manifest gives one: mac = \"02:00:00:00:00:01\""
+)]
 pub struct NoMac;
 
 /// A device, its queues, and the buffers that they use.

@@ -282,6 +282,11 @@ impl Member {
         generation == self.group.joined() && generation != 0
     }
 
+    /// Whether a new generation has begun, and this application is still in the one before.
+    fn is_leaving(&self) -> bool {
+        self.group.is_leaving(self.generation())
+    }
+
     /// As [`Share::look`].
     #[inline]
     fn look(&mut self, ends: &mut [Link], pool: &mut Pool) -> bool {

@@ -22,6 +22,9 @@ pub enum Failure {
     /// The driver's host.
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
+    /// The channel that is granted instead of a device.
+    #[error("{0}")]
+    Channel(#[from] weir_rt::channel::nic::Error),
     /// The device does not say who it is.
     #[error("{0}")]
     NoMac(#[from] weir_port::NoMac),

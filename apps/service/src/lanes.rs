@@ -16,6 +16,7 @@ use weir_rt::hal::{Function, TscClock, Window};
 use weir_rt::{Core, Env, clock, log, random};
 use weir_sockets::{EthernetAddress, HASH_KEY_BYTES, Lane, Net, Network};
 
+use crate::place::Place;
 use crate::rounds::{Care, Rounds};
 use crate::{Failure, POOL_BYTES, Spawner, off_path, queues, reserve, run_on, tell_address};
 
@@ -29,12 +30,17 @@ pub fn run_on_each_core(
     network: &Network,
     begin: impl Fn(&Net, &Spawner) -> Result<(), Failure> + Clone + Send + 'static,
 ) -> Result<(), Failure> {
-    let (stats, function) = (env.stats()?, Function::new(env.device("nic")?)?);
+    let (stats, place) = (env.stats()?, Place::find(env)?);
     let granted = (0..).map_while(|number| env.core(&format!("core{number}")).ok());
     let mut cores: Vec<Core> = if network.sleep { Vec::new() } else { granted.collect() };
-    if cores.len() < 2 {
-        return run_on(cores.pop(), function, network, stats, begin);
-    }
+    let function = match place {
+        Place::Device(function) if cores.len() > 1 => function,
+        // A port of a switch has one pair of queues.
+        place => {
+            cores.truncate(1);
+            return run_on(cores.pop(), place, network, stats, begin);
+        }
+    };
     let others = cores.split_off(1);
     let network = network.clone();
     weir_port::on_core(cores.pop(), move |_| drive(function, Spread { others, network, stats, begin }))

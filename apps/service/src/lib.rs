@@ -1,4 +1,4 @@
-//! Runs an application's network services on the device that it owns: opens the device with its driver, makes the
+//! Runs an application's network services on the device that it owns, or on a port of a switch: opens the device with its driver, makes the
 //! network over it, and goes round: receive, tasks, send; and sleep where nothing else is to do.
 //!
 //! **Invariant: on a granted core the kernel is not entered for a packet; on a shared one, once per sleep.**
@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · this file (set-up) · `rounds` (the loop) ·
+//! Reading order: [`weir_sockets::words`] (what the manifest says of the network) · `place` (device or channel) · this file (set-up) · `rounds` (the loop) ·
 //! `blocking` (waiting in between) · `lanes` (several cores) · `counts` (what the supervisor sees).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ mod blocking;
 mod counts;
 mod failure;
 mod lanes;
+mod place;
 mod rounds;
 
 pub use blocking::Host;
@@ -39,10 +40,12 @@ use weir_abi::stats::Stats;
 use weir_nic::{Nic, Queues};
 use weir_pool::FRAME_BYTES;
 use weir_port::{Drive, NoMac, Port};
+use weir_rt::channel::nic::ChannelNic;
 use weir_rt::hal::Function;
 use weir_rt::{Core, Env, log, random};
 use weir_sockets::{Config, EthernetAddress, Net};
 
+use crate::place::Place;
 use crate::rounds::{Care, Rounds};
 
 /// Buffers for the device's rings, and for what waits: two large pages.
@@ -50,7 +53,8 @@ const POOL_BYTES: usize = 4 << 20;
 /// Bytes of an Ethernet header with a tag.
 const ETHERNET_BYTES: usize = 18;
 
-/// Serves on the device granted as `nic`, on the core granted as `core0` if there is one. `begin` sets up what is served;
+/// Serves on the device granted as `nic`, or on the end of its first channel, a port of a switch, where there is none; on the core
+/// granted as `core0` if there is one. `begin` sets up what is served;
 /// its tasks run for ever. Returns only when something fails.
 ///
 /// # Errors
@@ -60,8 +64,8 @@ pub fn run(
     network: &Network,
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
-    run_on(core, function, network, env.stats()?, begin)
+    let (core, place) = (first_core(env, network), Place::find(env)?);
+    run_on(core, place, network, env.stats()?, begin)
 }
 
 /// Runs `work`, which waits for one thing after the other ([`Host::wait`]), on the device granted as `nic`, on the core granted as
@@ -74,8 +78,8 @@ pub fn run_blocking(
     network: &Network,
     work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let (core, function) = (first_core(env, network), Function::new(env.device("nic")?)?);
-    drive_on(core, function, network, env.stats()?, |host| {
+    let (core, place) = (first_core(env, network), Place::find(env)?);
+    drive_on(core, place, network, env.stats()?, |host| {
         host.begin();
         work(host)
     })
@@ -89,12 +93,12 @@ fn first_core(env: &mut Env, network: &Network) -> Option<Core> {
 /// Serves on a core of its own, if there is one.
 fn run_on(
     core: Option<Core>,
-    function: Function,
+    place: Place,
     network: &Network,
     stats: &'static Stats,
     begin: impl FnOnce(&Net, &Spawner) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    drive_on(core, function, network, stats, |host| {
+    drive_on(core, place, network, stats, |host| {
         begin(host.net(), host.spawner())?;
         host.begin();
         host.wait(core::future::pending())
@@ -104,14 +108,18 @@ fn run_on(
 /// Does `work` on a core of its own, if there is one, with the driver that the device has.
 fn drive_on(
     core: Option<Core>,
-    function: Function,
+    place: Place,
     network: &Network,
     stats: &'static Stats,
     work: impl FnOnce(&mut Host<'_>) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     let network = network.clone();
     weir_port::on_core(core, move |is_alone| {
-        weir_port::drive(function, Whole { network, stats, is_alone, work })
+        let whole = Whole { network, stats, is_alone, work };
+        match place {
+            Place::Device(function) => weir_port::drive(function, whole),
+            Place::Port(port) => whole.serve::<ChannelNic>(port),
+        }
     })
 }
 
@@ -130,9 +138,18 @@ impl<W: FnOnce(&mut Host<'_>) -> Result<(), Failure>> Drive for Whole<W> {
     where
         Failure: From<N::Error>,
     {
+        self.serve::<N>(function)
+    }
+}
+
+impl<W: FnOnce(&mut Host<'_>) -> Result<(), Failure>> Whole<W> {
+    fn serve<N: Nic>(self, device: N::Device) -> Result<(), Failure>
+    where
+        Failure: From<N::Error>,
+    {
         let Whole { network, stats, is_alone, work } = self;
         let queues = queues(&network, !is_alone);
-        let Port { nic, rx, tx, pool } = Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
+        let Port { nic, rx, tx, pool } = Port::<N>::open::<Failure>(device, queues, POOL_BYTES)?;
         if queues.long_frames && !nic.offloads().several_buffers {
             return Err(Failure::NoLongFrames);
         }

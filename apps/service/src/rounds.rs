@@ -5,7 +5,7 @@ use weir_executor::Executor;
 use weir_nic::{Checksum, Nic, NicError, Offloads, RxQueue, TxOffload, TxQueue};
 use weir_pool::{Buf, Burst};
 use weir_rt::clock::now_ns;
-use weir_rt::hal::{Function, TscClock};
+use weir_rt::hal::TscClock;
 use weir_rt::log;
 use weir_rt::poll::{Poller, Step};
 use weir_sockets::{CHECKSUM_OFFSET, Net, unfinished_checksum};
@@ -75,7 +75,7 @@ pub(crate) struct Rounds<N: Nic> {
     next_visit_ns: u64,
 }
 
-impl<N: Nic<Device = Function>> Rounds<N>
+impl<N: Nic> Rounds<N>
 where
     Failure: From<N::Error>,
 {
@@ -123,7 +123,8 @@ where
     /// Takes what arrived, lets tasks work, sends what there is; `true` where something happened.
     fn look(&mut self) -> Result<bool, Failure> {
         let Rounds { rx, net, received, .. } = self;
-        let count = match net.with_frames(|pool, _| rx.receive(pool, received)) {
+        let (received, waiting) = net.with_frames(|pool, out| (rx.receive(pool, received), out.len()));
+        let count = match received {
             Ok(count) => count,
             Err(error) => {
                 self.recover(error)?;
@@ -132,25 +133,28 @@ where
         };
         let now_ns = now_ns();
         let is_due = self.net.deadline_ns().is_some_and(|deadline| deadline <= now_ns);
-        if count == 0 && !is_due && !self.executor.has_ready() {
+        let has_ready = self.executor.has_ready();
+        if count == 0 && waiting == 0 && !is_due && !has_ready {
             return Ok(false);
         }
         self.net.input(now_ns, &mut self.received);
         self.executor.run_ready();
         self.net.flush(now_ns);
-        self.send()?;
-        Ok(true)
+        let sent = self.send()?;
+        // What is due and cannot be sent, because there is nowhere to put it, keeps nobody awake.
+        Ok(count > 0 || has_ready || sent > 0)
     }
 
-    fn send(&mut self) -> Result<(), Failure> {
+    /// Sends what there is; gives how many frames left.
+    fn send(&mut self) -> Result<usize, Failure> {
         let Rounds { tx, net, tx_checksum, .. } = self;
         let sent = net.with_frames(|pool, out| match tx_checksum {
             true => tx.transmit_with(pool, out, finish),
             false => tx.transmit(pool, out),
         });
         match sent {
-            Ok(_) => Ok(()),
-            Err(error) => self.recover(error),
+            Ok(sent) => Ok(sent),
+            Err(error) => self.recover(error).map(|()| 0),
         }
     }
 
@@ -198,7 +202,7 @@ where
     }
 }
 
-impl<N: Nic<Device = Function>> Round for Rounds<N>
+impl<N: Nic> Round for Rounds<N>
 where
     Failure: From<N::Error>,
 {

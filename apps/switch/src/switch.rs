@@ -10,7 +10,7 @@ use weir_nic::{Nic, NicError, RxQueue, TxQueue};
 use weir_pool::{Buf, Burst, Pool};
 use weir_port::Port as Uplink;
 use weir_rt::bell::Doorbell;
-use weir_rt::clock::now_ns;
+use weir_rt::clock::{self, now_ns};
 use weir_rt::hal::Function;
 use weir_rt::poll::{Poller, Step};
 use weir_rt::{log, thread};
@@ -30,6 +30,9 @@ const SPIN_MAX_NS: u64 = 200_000;
 /// Longest sleep; shorter where some application is about to join.
 const SLEEP_NS: u64 = 500_000_000;
 const JOINING_NS: u64 = 1_000_000;
+/// How long the device waits at the start for applications to join, which one of them may refuse.
+const JOIN_NS: u64 = 50_000_000;
+const JOIN_LOOK_NS: u64 = 200_000;
 
 /// A switch, whose device's buffers only this program and the device reach.
 pub(crate) struct Switch<N: Nic> {
@@ -62,6 +65,8 @@ where
 
     /// Switches until something fails.
     pub(crate) fn run(mut self, is_alone: bool) -> Result<(), Failure> {
+        self.join();
+        self.uplink.start()?;
         let manner = if is_alone { "polling a core of its own" } else { "sleeping when idle" };
         log!("switching {} ports, {manner}", self.ports.len());
         self.stats.ready.store(1, Ordering::Release);
@@ -80,6 +85,21 @@ where
             self.stats.sleep_kernel_entries.store(poller.sleep_entries(), Ordering::Relaxed);
             self.tell();
         }
+    }
+
+    /// Waits, for a while, until the applications that are there have joined: what comes before that would be lost, and waits
+    /// on the wire instead, while the device does not run.
+    fn join(&mut self) {
+        let deadline_ns = now_ns().saturating_add(JOIN_NS);
+        while !self.look_at_all() && now_ns() < deadline_ns {
+            clock::sleep(JOIN_LOOK_NS);
+        }
+    }
+
+    /// Whether every application that is there has joined. Each port is looked at: looking is what joins.
+    fn look_at_all(&mut self) -> bool {
+        let ports = self.ports.iter_mut();
+        ports.map(|port| port.share.look()).filter(|is_joined| *is_joined).count() == self.ports.len()
     }
 
     /// Moves what is there; `true` where something was.

@@ -14,7 +14,7 @@ pub(crate) struct Words {
 #[error(
     "unknown word `{0}`; there is: limit=CHANNEL:FRAMES, the frames that may come from that port in a second"
 )]
-pub(crate) struct BadWord(String);
+pub struct BadWord(String);
 
 impl Words {
     pub(crate) fn parse(words: &[String]) -> Result<Words, BadWord> {

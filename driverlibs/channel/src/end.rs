@@ -148,6 +148,21 @@ impl<C: Cells, B: Bell> End<C, B> {
         result
     }
 
+    /// Shows `keep` the frames that were sent and that the neighbour, which has ended, did not take; their buffers are here
+    /// again. For before [`End::reset`]; one that the neighbour took without a word is shown, too.
+    pub fn take_back(&mut self, pool: &mut Pool, mut keep: impl FnMut(&[u8])) {
+        // Each is looked at once, so that this ends, whatever the neighbour writes meanwhile.
+        while let Some(desc) = self.out.take_back() {
+            // What it changed, and is no buffer of its own any more, is lost.
+            if let Ok(buf) = pool.redeem(self.neighbour, desc.number(), desc.start(), desc.bytes()) {
+                if !buf.is_empty() {
+                    keep(buf.frame());
+                }
+                pool.put(buf);
+            }
+        }
+    }
+
     /// Says that this side is about to sleep, and looks once more: `true` where it may. After it, sleeping or not,
     /// [`End::stay_awake`].
     ///

@@ -58,6 +58,12 @@ impl Group {
         self.joined
     }
 
+    /// Whether `generation` is a new one, and this user has not let go of the one it is in.
+    #[must_use]
+    pub fn is_leaving(&self, generation: u64) -> bool {
+        self.joined != 0 && generation != self.joined && generation != self.announced
+    }
+
     /// How this user stands, given the news.
     pub fn standing(&mut self, news: News) -> Standing {
         if news.generation == self.joined && self.joined != 0 {

@@ -66,6 +66,22 @@ impl<C: Cells> Producer<C> {
         Ok(entries - used)
     }
 
+    /// Takes back the oldest entry that the consumer has not told to be read; it may have read it all the same. For when it
+    /// has ended; what stands in the entry, it may have changed.
+    pub fn take_back(&mut self) -> Option<Desc> {
+        let known = self.published.wrapping_sub(self.head);
+        let word = self.cells.load(Word::Head, Ordering::Acquire);
+        // An index that is none is no nearer than the one that was good.
+        let told = index_of(self.generation, word).map_or(known, |head| self.published.wrapping_sub(head));
+        self.head = self.published.wrapping_sub(told.min(known));
+        if self.head == self.published {
+            return None;
+        }
+        let desc = Desc::from_bits(self.cells.load_entry(self.head));
+        self.head = self.head.wrapping_add(1);
+        Some(desc)
+    }
+
     /// Writes an entry; [`Producer::room`] has said that there is room. It is seen after [`Producer::publish`].
     #[inline]
     pub fn write(&mut self, desc: Desc) {

@@ -97,8 +97,9 @@ pub struct DevicePolicy {
     pub interrupt_budget: u32,
     /// [`DevicePolicy::REVOKE_ON_STORM`], [`DevicePolicy::SCRATCH`].
     pub flags: u32,
-    #[doc(hidden)]
-    pub reserved: u32,
+    /// For how many microseconds it is left alone after a reset; at most [`DevicePolicy::RESET_US`], and 0 is as many. Less only
+    /// where it is known of this device: then who gets it next waits for nothing.
+    pub reset_us: u32,
 }
 
 /// Length of the windows in which storms are measured.
@@ -114,13 +115,16 @@ impl DevicePolicy {
     /// Every flag.
     pub const FLAGS: u32 = Self::REVOKE_ON_STORM | Self::SCRATCH;
 
+    /// The time that any device may take for a reset (PCIe 6.0 §6.6.2 "Function Level Reset").
+    pub const RESET_US: u32 = 100_000;
+
     /// What a device has until it is told otherwise: 64 faults and 10,000 interrupts of a message per window, taken
     /// away in an endless storm.
     pub const DEFAULT: DevicePolicy = DevicePolicy {
         fault_budget: 64,
         interrupt_budget: 10_000,
         flags: DevicePolicy::REVOKE_ON_STORM,
-        reserved: 0,
+        reset_us: 0,
     };
 
     /// Whether it has a flag.

@@ -63,6 +63,8 @@ pub struct App {
     pub name: String,
     /// Bundle entry that holds its program.
     pub program: String,
+    /// Bundle entries whose programs the supervisor may be told to start in its place.
+    pub replacements: Vec<String>,
     /// Words it is started with.
     pub args: Vec<String>,
     /// Bytes of memory it may hold.

@@ -82,6 +82,7 @@ fn convert(file: file::File, cpus: u32) -> Result<Converted, Wrong> {
         apps.push(App {
             name: short_name(&app.name)?,
             program: program(&app.program)?,
+            replacements: replacements(&app)?,
             memory_bytes: memory(app.memory.as_ref())?,
             args: app.args,
             cores,
@@ -191,8 +192,19 @@ fn policy(device: &file::Device) -> Result<DevicePolicy, Wrong> {
         fault_budget: budget(&device.fault_budget, DevicePolicy::DEFAULT.fault_budget)?,
         interrupt_budget: budget(&device.interrupt_budget, DevicePolicy::DEFAULT.interrupt_budget)?,
         flags: storm | revoked,
-        ..DevicePolicy::DEFAULT
+        reset_us: reset_us(device.reset_ms.as_ref())?,
     })
+}
+
+fn reset_us(reset_ms: Option<&Spanned<u32>>) -> Result<u32, Wrong> {
+    let Some(reset_ms) = reset_ms else { return Ok(DevicePolicy::DEFAULT.reset_us) };
+    match reset_ms.get_ref().checked_mul(1000) {
+        Some(us @ 1..=DevicePolicy::RESET_US) => Ok(us),
+        _ => {
+            let most_ms = DevicePolicy::RESET_US / 1000;
+            Err((reset_ms.span(), format!("a device is left alone for 1 to {most_ms} ms after a reset")))
+        }
+    }
 }
 
 /// The first selector that another one may turn out to mean the same device as; only a machine can tell.
@@ -331,6 +343,16 @@ fn program(name: &Spanned<String>) -> Result<String, Wrong> {
         return Err((name.span(), format!("{text} is no program for an application")));
     }
     Ok(text)
+}
+
+/// The programs that may take its place, each named once.
+fn replacements(app: &file::App) -> Result<Vec<String>, Wrong> {
+    let mut programs = vec![app.program.get_ref().clone()];
+    for other in &app.replacements {
+        unique(other, programs.iter().map(String::as_str), "program")?;
+        programs.push(program(other)?);
+    }
+    Ok(programs.split_off(1))
 }
 
 fn memory(size: Option<&Spanned<String>>) -> Result<u64, Wrong> {

@@ -57,6 +57,9 @@ pub(super) struct Port {
 pub(super) struct App {
     pub(super) name: Spanned<String>,
     pub(super) program: Spanned<String>,
+    /// Programs that may take its place while the system runs.
+    #[serde(default)]
+    pub(super) replacements: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) args: Vec<String>,
     pub(super) memory: Option<Spanned<String>>,
@@ -91,6 +94,8 @@ pub(super) struct Device {
     pub(super) optional: bool,
     pub(super) fault_budget: Option<Spanned<u32>>,
     pub(super) interrupt_budget: Option<Spanned<u32>>,
+    /// How long it needs after a reset, where that is known.
+    pub(super) reset_ms: Option<Spanned<u32>>,
     #[serde(default)]
     pub(super) on_storm: StormWord,
     #[serde(default)]

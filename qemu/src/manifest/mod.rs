@@ -40,10 +40,12 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// The programs that its applications run.
+    /// The programs that its applications run, or may be told to.
     #[must_use]
     pub fn programs(&self) -> BTreeSet<&str> {
-        self.manifest.apps.iter().map(|app| app.program.as_str()).collect()
+        let apps = self.manifest.apps.iter();
+        let programs = apps.flat_map(|app| app.replacements.iter().chain([&app.program]));
+        programs.map(String::as_str).collect()
     }
 }
 

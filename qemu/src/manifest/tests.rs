@@ -60,6 +60,13 @@ fn a_good_manifest_survives_the_trip() {
 }
 
 #[test]
+fn programs_that_may_take_a_place_are_packed() {
+    let checked = check(&GOOD.replacen("args", "replacements = [\"echo-2\", \"swap\"]\nargs", 1), 2).unwrap();
+    assert_eq!(checked.manifest.apps[0].replacements, ["echo-2", "swap"]);
+    assert!(checked.programs().into_iter().eq(["echo", "echo-2", "swap"]));
+}
+
+#[test]
 fn complaints_name_the_line() {
     let cases = [
         ("when_done = \"later\"", "1: unknown variant `later`"),
@@ -71,6 +78,8 @@ fn complaints_name_the_line() {
         ),
         ("[[app]]\nname = \"a b\"\nprogram = \"p\"", "2: a name has 1 to 32"),
         ("[[app]]\nname = \"a\"\nprogram = \"init\"", "3: init is no program"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nreplacements = [\"p\"]", "4: a second program named p"),
+        ("[[app]]\nname = \"a\"\nprogram = \"p\"\nreplacements = [\"init\"]", "4: init is no program"),
         ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"12\"", "4: a size is a number"),
         ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"99999999999999G\"", "4: a size is a number"),
         ("[[app]]\nname = \"a\"\nprogram = \"p\"\nmemory = \"4K\"", "4: an application's memory is 1M"),
@@ -162,8 +171,14 @@ fn a_device_has_a_policy() {
     };
     assert_eq!(policy(""), DevicePolicy::DEFAULT);
     let words = "fault_budget = 7\ninterrupt_budget = 8\non_storm = \"mute\"";
-    let expected = DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: 0, reserved: 0 };
+    let expected = DevicePolicy { fault_budget: 7, interrupt_budget: 8, flags: 0, reset_us: 0 };
     assert_eq!(policy(words), expected);
+    assert_eq!(policy("reset_ms = 5"), DevicePolicy { reset_us: 5000, ..DevicePolicy::DEFAULT });
+    let text = with_devices("[[app.device]]\nname = \"n\"\nid = \"1af4:1041\"\nreset_ms = ");
+    for wrong in ["0", "101", "4294967295"] {
+        let complaint = complaint(&format!("{text}{wrong}"));
+        assert!(complaint.ends_with(": a device is left alone for 1 to 100 ms after a reset"), "{complaint}");
+    }
     let both = DevicePolicy { flags: DevicePolicy::FLAGS, ..DevicePolicy::DEFAULT };
     assert_eq!(policy("when_revoked = \"scratch\""), both);
     assert_eq!(policy("when_revoked = \"block\""), DevicePolicy::DEFAULT);

@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
 //! its own table) · [`packets`] (the data path, likewise), [`dpdk`] (the same by testpmd) · [`block`] (requests to a disk), [`uring`] (the same by Linux) · [`native`] (against DPDK,
-//! without a machine) · [`percentiles`] · [`readme`] (the README's table).
+//! without a machine) · [`recovery`] (how long clients wait) · [`percentiles`] · [`readme`] (the README's table).
 
 pub mod block;
 pub mod control;
@@ -16,6 +16,7 @@ mod native;
 pub mod packets;
 pub mod percentiles;
 pub mod readme;
+mod recovery;
 mod uring;
 
 use std::fs::File;
@@ -78,7 +79,11 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         File::create(path).with_context(|| format!("cannot write {}", path.display()))
     };
     let json = options.json.as_ref().map(create).transpose()?;
-    let usual: &[&str] = if let Table::Packets = options.table { &packets::MACHINES } else { &[MACHINE] };
+    let usual: &[&str] = match options.table {
+        Table::Packets => &packets::MACHINES,
+        Table::Recovery => &recovery::MACHINES,
+        _ => &[MACHINE],
+    };
     let machines: Vec<String> = match options.machine.as_slice() {
         [] => usual.iter().map(|name| (*name).to_owned()).collect(),
         named => named.to_vec(),
@@ -87,6 +92,7 @@ pub fn run(options: &MeasureOptions) -> Result<ExitCode> {
         Table::Control => return control::run(&machines, options.quick, json),
         Table::Packets => return packets::run(&machines, options, json),
         Table::Block => return block::run(&machines, options, json),
+        Table::Recovery => return recovery::run(&machines, options.quick, json),
         Table::Native => return native::run(options.quick, json),
         Table::Readme => return readme::run(),
         Table::Basics => {}

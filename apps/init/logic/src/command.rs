@@ -21,6 +21,13 @@ pub enum Command {
     Restart(String),
     /// Ends an application; its policy says what follows.
     Kill(String),
+    /// Ends an application and starts another program in its place, with the same grants.
+    Replace {
+        /// Whose place.
+        app: String,
+        /// The program's name in the bundle.
+        program: String,
+    },
     /// Takes a device, by its address, away from its owner.
     Revoke(String),
     /// Takes a device from whoever has it and gives it to a running application.
@@ -75,7 +82,7 @@ pub enum CommandError {
 const LOG_LINES: usize = 20;
 
 /// Words and meaning of every command, in the order of `help`.
-pub const HELP: [(&str, &str); 20] = [
+pub const HELP: [(&str, &str); 21] = [
     ("help", "this list"),
     ("ps", "applications: state, memory, CPU time"),
     ("lsdev", "PCI functions and their owners"),
@@ -83,6 +90,7 @@ pub const HELP: [(&str, &str); 20] = [
     ("faults", "accesses of devices that the IOMMU blocked"),
     ("restart APP", "end an application and start it again"),
     ("kill APP", "end an application; its policy says what follows"),
+    ("replace APP PROGRAM", "end an application and start another program in its place"),
     ("revoke DEVICE", "take a device (an address of `lsdev`) away from its owner"),
     ("handover DEVICE APP", "give a device to a running application"),
     ("slots", "hot-plug slots"),
@@ -125,6 +133,12 @@ impl Command {
             "faults" => plain(Command::Faults, "faults"),
             "restart" => one("restart APP").map(Command::Restart),
             "kill" => one("kill APP").map(Command::Kill),
+            "replace" => match (first, second, words.next()) {
+                (Some(app), Some(program), None) => {
+                    Ok(Command::Replace { app: app.into(), program: program.into() })
+                }
+                _ => Err(usage("replace APP PROGRAM")),
+            },
             "revoke" => one("revoke DEVICE").map(Command::Revoke),
             "handover" => match (first, second, words.next()) {
                 (Some(device), Some(app), None) => {
@@ -191,6 +205,8 @@ mod tests {
         assert_eq!(Command::parse("revoke 01:00.0"), Ok(Command::Revoke("01:00.0".into())));
         let hand_over = Command::HandOver { device: "01:00.0".into(), app: "echo".into() };
         assert_eq!(Command::parse("handover 01:00.0 echo"), Ok(hand_over));
+        let replace = Command::Replace { app: "switch".into(), program: "switch-2".into() };
+        assert_eq!(Command::parse("replace switch switch-2"), Ok(replace));
         assert_eq!(Command::parse("cut 7"), Ok(Command::Slot(7, SlotAction::Cut)));
         assert_eq!(Command::parse("kill echo"), Ok(Command::Kill("echo".into())));
     }
@@ -204,6 +220,8 @@ mod tests {
         assert_eq!(text("kill a b"), "usage: kill APP");
         assert_eq!(text("handover 01:00.0"), "usage: handover DEVICE APP");
         assert_eq!(text("handover a b c"), "usage: handover DEVICE APP");
+        assert_eq!(text("replace switch"), "usage: replace APP PROGRAM");
+        assert_eq!(text("replace a b c"), "usage: replace APP PROGRAM");
         assert_eq!(text("log many"), "usage: log [LINES]");
         assert_eq!(text("trace -1"), "usage: trace [CPU]");
         assert_eq!(text("eject"), "usage: eject SLOT");

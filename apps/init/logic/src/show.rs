@@ -20,8 +20,8 @@ use crate::table::Table;
 const FRAMES_PER_MIB: u64 = 256;
 const NS_PER_MS: u64 = 1_000_000;
 
-/// `ps`: applications with what the kernel says of their processes, where they have one.
-pub fn applications<'a>(rows: impl Iterator<Item = (AppStatus<'a>, Option<ProcessInfo>)>) -> String {
+/// `ps`: applications with their programs, and with what the kernel says of their processes, where they have one.
+pub fn applications<'a>(rows: impl Iterator<Item = (AppStatus<'a>, &'a str, Option<ProcessInfo>)>) -> String {
     let mut table = Table::new([
         ("APP", Left),
         ("STATE", Left),
@@ -34,8 +34,9 @@ pub fn applications<'a>(rows: impl Iterator<Item = (AppStatus<'a>, Option<Proces
         ("CPU ms", Right),
         ("SYSCALLS", Right),
         ("FAULTS", Right),
+        ("PROGRAM", Left),
     ]);
-    for (app, info) in rows {
+    for (app, program, info) in rows {
         let info = info.unwrap_or_default();
         table.row([
             &app.name,
@@ -49,6 +50,7 @@ pub fn applications<'a>(rows: impl Iterator<Item = (AppStatus<'a>, Option<Proces
             &(info.cpu_ns / NS_PER_MS),
             &info.syscalls,
             &app.counters.iommu_faults,
+            &program,
         ]);
     }
     table.render("no applications")
@@ -102,11 +104,15 @@ fn state(flags: u32) -> &'static str {
 }
 
 /// Budgets of faults and of interrupts per window, what an endless storm leads to, and what the device reaches without an
-/// owner if that is not nothing.
+/// owner if that is not nothing, and how long it is left alone after a reset if less than any device.
 fn policy(policy: DevicePolicy) -> String {
     let storm = if policy.has(DevicePolicy::REVOKE_ON_STORM) { "revoke" } else { "mute" };
     let revoked = if policy.has(DevicePolicy::SCRATCH) { " scratch" } else { "" };
-    format!("{}/{} {storm}{revoked}", policy.fault_budget, policy.interrupt_budget)
+    let reset = match policy.reset_us {
+        0 => String::new(),
+        us => format!(" reset={us}us"),
+    };
+    format!("{}/{} {storm}{revoked}{reset}", policy.fault_budget, policy.interrupt_budget)
 }
 
 /// `faults`, first part: what was recorded and what was not.

@@ -2,11 +2,17 @@
 //! from there it receives. The same face as a driver's ([`weir_nic`]), so the application's data path is the same.
 //!
 //! **Invariant: the application's buffers are the channel's pool**, so nothing is copied on this side; at most half of
-//! them stay here, so that the other side has some to fill. While the neighbour is gone the link is down, and frames to be
-//! sent are not taken.
+//! them stay here, so that the other side has some to fill. While the neighbour is gone the link is down.
+//!
+//! A neighbour may be ended and come again, or another version of it, under the application's traffic. What it had passed on is
+//! received all the same; what it had not taken, and what is sent before it is back, is copied, a few frames of it, and sent
+//! when it is: their buffers must go home before the next generation can begin. So less is left to who sends again what was
+//! lost, which takes TCP a second.
 
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use weir_hal::{Clock, DeviceInfo, DmaWindow, Iova};
@@ -53,13 +59,58 @@ struct Inner {
     link: Link,
     member: Member,
     bell: Arc<Doorbell>,
+    /// Frames that wait for the neighbour to be there again, the oldest first.
+    kept: VecDeque<Vec<u8>>,
 }
+
+/// Frames kept at most.
+const KEPT_FRAMES: usize = 128;
 
 impl Inner {
     /// Whether data may move to and fro.
     #[inline]
     fn is_moving(&mut self, pool: &mut Pool) -> bool {
-        self.member.look(core::slice::from_mut(&mut self.link), pool) && self.link.has_neighbour()
+        if !self.member.is_current() {
+            self.turn(pool);
+        }
+        self.member.is_current() && self.link.has_neighbour()
+    }
+
+    /// Goes on towards the new generation.
+    #[cold]
+    fn turn(&mut self, pool: &mut Pool) {
+        if self.member.is_leaving() {
+            let Inner { link, kept, .. } = self;
+            link.end.take_back(pool, |frame| keep(kept, frame));
+        }
+        self.member.look(core::slice::from_mut(&mut self.link), pool);
+    }
+
+    /// Sends what was kept, as far as there are buffers for it.
+    #[cold]
+    fn send_kept(&mut self, pool: &mut Pool) {
+        while let Some(frame) = self.kept.pop_front() {
+            let Some(mut buf) = pool.take() else { return self.kept.push_front(frame) };
+            let fits = u16::try_from(frame.len()).is_ok_and(|len| buf.set_len(len));
+            if !fits {
+                pool.put(buf);
+                continue;
+            }
+            buf.frame_mut().copy_from_slice(&frame);
+            let mut burst = Burst::<1>::new();
+            // It has room for one.
+            let _ = burst.push(buf);
+            if self.link.send(pool, &mut burst) == 0 {
+                burst.pop().into_iter().for_each(|buf| pool.put(buf));
+                return self.kept.push_front(frame);
+            }
+        }
+    }
+}
+
+fn keep(kept: &mut VecDeque<Vec<u8>>, frame: &[u8]) {
+    if kept.len() < KEPT_FRAMES {
+        kept.push_back(frame.to_vec());
     }
 }
 
@@ -90,7 +141,7 @@ impl Nic for ChannelNic {
         let Share { pool, ends, member } = port.share;
         // A channel was asked for, so there is one.
         let link = ends.into_iter().next().ok_or(Error::Kernel(weir_abi::Error::NotFound))?;
-        let inner = Rc::new(RefCell::new(Inner { link, member, bell: port.bell }));
+        let inner = Rc::new(RefCell::new(Inner { link, member, bell: port.bell, kept: VecDeque::new() }));
         let (rx, tx) = (Rx(Rc::clone(&inner)), Tx(Rc::clone(&inner)));
         Ok((ChannelNic { inner, pool: Some(pool) }, rx, tx))
     }
@@ -124,22 +175,31 @@ impl RxQueue for Rx {
     #[inline]
     fn receive<const N: usize>(&mut self, pool: &mut Pool, burst: &mut Burst<N>) -> Result<usize, Error> {
         let inner = &mut *self.0.borrow_mut();
+        let before = burst.len();
+        if inner.member.is_leaving() {
+            // The neighbour passed it on before it ended.
+            inner.link.receive(pool, burst);
+            if burst.len() > before {
+                return Ok(burst.len() - before);
+            }
+        }
         if !inner.is_moving(pool) {
             return Ok(0);
         }
-        let before = burst.len();
+        if !inner.kept.is_empty() {
+            inner.send_kept(pool);
+        }
         inner.link.receive(pool, burst);
         inner.link.give_back(pool, pool.buffers() / 2);
         Ok(burst.len() - before)
     }
 
     fn wait(&mut self, deadline_ns: u64) -> Result<bool, Error> {
-        let Inner { link, member, bell } = &mut *self.0.borrow_mut();
+        let Inner { link, member, bell, .. } = &mut *self.0.borrow_mut();
         bell.listen();
         let is_current = member.is_current();
-        // The others' announcements ring no bell.
-        let deadline_ns =
-            if is_current { deadline_ns } else { deadline_ns.min(now_ns().saturating_add(WAITING_NS)) };
+        // The others' announcements ring no bell; and until they have come there is nothing to do, whatever is due.
+        let deadline_ns = if is_current { deadline_ns } else { now_ns().saturating_add(WAITING_NS) };
         let has_frames = is_current && !link.may_sleep();
         let slept = if has_frames { Ok(0) } else { bell.wait(deadline_ns) };
         link.end.stay_awake();
@@ -168,7 +228,14 @@ impl TxQueue for Tx {
         _: impl FnMut(&Buf) -> TxOffload,
     ) -> Result<usize, Error> {
         let inner = &mut *self.0.borrow_mut();
-        Ok(if inner.is_moving(pool) { inner.link.send(pool, burst) } else { 0 })
+        if inner.is_moving(pool) {
+            return Ok(inner.link.send(pool, burst));
+        }
+        while let Some(buf) = burst.pop() {
+            keep(&mut inner.kept, buf.frame());
+            pool.put(buf);
+        }
+        Ok(0)
     }
 
     /// What was sent comes back with what is received.

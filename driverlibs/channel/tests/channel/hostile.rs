@@ -21,6 +21,8 @@ enum Move {
     /// It puts what it received back into its pool.
     Drop,
     Sleep,
+    /// It takes back what it has sent.
+    TakeBack,
     /// The neighbour writes a word of the rings, or of the pool.
     Rings(usize, u64),
     Pool(usize, u64),
@@ -45,6 +47,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::GiveBack),
         2 => Just(Move::Drop),
         1 => Just(Move::Sleep),
+        1 => Just(Move::TakeBack),
         1 => (0..2 * NEXT_RING, any::<u64>()).prop_map(|(at, value)| Move::Rings(at, value)),
         1 => (any::<usize>(), any::<u64>()).prop_map(|(at, value)| Move::Pool(at, value)),
         6 => entry().prop_map(Move::Publish),
@@ -113,6 +116,11 @@ fn step(home: &mut Side, rogue: &mut Rogue<'_>, held: &mut Burst<8>, one: Move) 
         Move::Sleep => {
             let _ = home.end.may_sleep();
             home.end.stay_awake();
+        }
+        Move::TakeBack => {
+            let mut shown = 0;
+            home.end.take_back(&mut home.pool, |_| shown += 1);
+            assert!(shown <= BUFFERS);
         }
         Move::Rings(at, value) => rogue.rings.write(at, value),
         Move::Pool(at, value) => rogue.pool.write(at, value),

@@ -153,3 +153,30 @@ fn what_another_generation_wrote_says_nothing() {
     guest.end.reset(8);
     assert_eq!(guest.end.receive(&mut guest.pool, &mut burst), Ok(3));
 }
+
+#[test]
+fn what_a_neighbour_that_ended_did_not_take_is_there_again() {
+    let (_pool, _rings, mut home, mut guest) = sides();
+    let mut burst = Burst::<8>::new();
+    fill(&mut home.pool, &mut burst, 3);
+    assert_eq!(home.end.send(&mut home.pool, &mut burst), Ok(3));
+    assert_eq!(guest.end.receive(&mut guest.pool, &mut burst), Ok(3));
+    burst.pop().into_iter().for_each(drop);
+    fill(&mut home.pool, &mut burst, 2);
+    while burst.len() > 2 {
+        burst.pop().into_iter().for_each(drop);
+    }
+    assert_eq!(home.end.send(&mut home.pool, &mut burst), Ok(2));
+    assert_eq!(home.end.give_back(&mut home.pool, 0), Ok(3));
+    let mut kept = Vec::new();
+    home.end.take_back(&mut home.pool, |frame| kept.push(frame.to_vec()));
+    assert_eq!(
+        kept,
+        [vec![0; 60], vec![1; 60]],
+        "the three that were taken are not among them, nor are empty ones"
+    );
+    assert_eq!((home.pool.available(), home.pool.lent()), (BUFFERS - 3, 3));
+    home.end.take_back(&mut home.pool, |_| panic!("once is all"));
+    home.end.reset(2);
+    home.end.take_back(&mut home.pool, |_| panic!("a new generation begins empty"));
+}

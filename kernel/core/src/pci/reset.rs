@@ -2,8 +2,8 @@
 //! is alone on (§6.6.1 "Conventional Reset").
 //!
 //! **Invariant: after a reset, done or failed, the function does not master the bus and every interrupt of it is
-//! masked; no other function was reset. Nothing here waits**: a reset takes 100 ms to 1.3 s, so it is a value that
-//! says when it wants to be looked at next.
+//! masked; no other function was reset. Nothing here waits**: a reset takes 100 ms to 1.3 s, unless it is known of the
+//! function that it needs less, so it is a value that says when it wants to be looked at next.
 //!
 //! Knows no reset through power states: a function with neither of the two has none.
 
@@ -24,8 +24,6 @@ const PENDING_LIMIT_US: u64 = 100_000;
 const PENDING_LOOK_US: u64 = 1_000;
 /// How long a bus is held in reset, at least.
 const BUS_RESET_US: u64 = 2_000;
-/// How long after the reset the function must be left alone.
-const RESET_US: u64 = 100_000;
 /// How long after that it may still ask for retries (§6.6.1).
 const READY_LIMIT_US: u64 = 1_000_000;
 /// Time between two tries.
@@ -60,6 +58,8 @@ pub struct PendingReset {
     method: Method,
     saved: Saved,
     phase: Phase,
+    /// How long after the reset the function must be left alone.
+    settle_us: u64,
 }
 
 /// How far a reset is.
@@ -80,7 +80,8 @@ impl Inventory {
         self.reset_method(index).is_some()
     }
 
-    /// Stops a function's transfers, for a reset that [`PendingReset::step`] then performs.
+    /// Stops a function's transfers, for a reset that [`PendingReset::step`] then performs. The function is left alone for
+    /// `settle_us` after it: 100 ms for one of which nothing else is known (PCIe 6.0 §6.6.2).
     ///
     /// # Errors
     ///
@@ -90,6 +91,7 @@ impl Inventory {
         index: usize,
         space: &dyn ConfigSpace,
         now_us: u64,
+        settle_us: u64,
     ) -> Result<PendingReset, PciError> {
         let method = self.reset_method(index).ok_or(PciError::NotPresent)?;
         let function = self.functions[index];
@@ -97,7 +99,7 @@ impl Inventory {
         let saved = Saved::read(&function, config);
         config.set_command(CommandRegister::INTERRUPT_DISABLE);
         let phase = Phase::Draining { limit_us: now_us.saturating_add(PENDING_LIMIT_US) };
-        Ok(PendingReset { function, method, saved, phase })
+        Ok(PendingReset { function, method, saved, phase, settle_us })
     }
 
     fn reset_method(&self, index: usize) -> Option<Method> {
@@ -136,10 +138,12 @@ impl PendingReset {
             Phase::Held { until_us } | Phase::Settling { until_us } if now_us < until_us => {
                 return Ok(Progress::WaitUntil(until_us));
             }
-            Phase::Draining { .. } => self.phase = self.method.initiate(config, space, now_us),
+            Phase::Draining { .. } => {
+                self.phase = self.method.initiate(config, space, now_us, self.settle_us);
+            }
             Phase::Held { .. } => {
                 self.method.hold_bus(space, false);
-                self.phase = Phase::Settling { until_us: after(RESET_US) };
+                self.phase = Phase::Settling { until_us: after(self.settle_us) };
             }
             Phase::Settling { .. } => self.phase = Phase::Answering { limit_us: after(READY_LIMIT_US) },
             Phase::Answering { limit_us } if !self.function.answers(config) => {
@@ -177,7 +181,7 @@ impl Function {
 }
 
 impl Method {
-    fn initiate(self, config: Config, space: &dyn ConfigSpace, now_us: u64) -> Phase {
+    fn initiate(self, config: Config, space: &dyn ConfigSpace, now_us: u64, settle_us: u64) -> Phase {
         match self {
             Method::Express { offset } => {
                 let control = DeviceControl::from_bits(config.read(offset + 8));
@@ -191,7 +195,7 @@ impl Method {
                 return Phase::Held { until_us: now_us.saturating_add(BUS_RESET_US) };
             }
         }
-        Phase::Settling { until_us: now_us.saturating_add(RESET_US) }
+        Phase::Settling { until_us: now_us.saturating_add(settle_us) }
     }
 
     /// Puts the function's bus into reset or lets it go, where that is the method.

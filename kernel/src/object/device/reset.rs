@@ -4,6 +4,7 @@
 use core::mem;
 
 use weir_abi::Error;
+use weir_abi::device::DevicePolicy;
 use weir_kernel::pci::{PciError, PendingReset, Progress};
 
 use super::{Device, Owner};
@@ -67,11 +68,15 @@ impl Device {
         // A reset forgets them (PCIe 6.0 §9.2.2.2 "FLR That Targets a PF").
         self.end_virtuals();
         let now_us = now_us();
+        let settle_us = match self.oversight.lock().policy.reset_us {
+            0 => DevicePolicy::RESET_US,
+            known_us => known_us,
+        };
         let hold = hotplug::hold(self.function().address);
         let begun = {
             let inventory = pci().inventory();
             let index = self.index(&inventory).map_err(|_| PciError::Vanished);
-            index.and_then(|index| inventory.begin_reset(index, &pci().ecam, now_us))
+            index.and_then(|index| inventory.begin_reset(index, &pci().ecam, now_us, settle_us.into()))
         };
         match begun {
             Ok(pending) => {

@@ -156,7 +156,7 @@ impl Device {
 impl DeviceRef {
     /// Sets what the device may do; for the supervisor only.
     pub(crate) fn set_policy(&self, policy: DevicePolicy) -> Result<(), Error> {
-        if policy.flags & !DevicePolicy::FLAGS != 0 || policy.reserved != 0 {
+        if policy.flags & !DevicePolicy::FLAGS != 0 || policy.reset_us > DevicePolicy::RESET_US {
             return Err(Error::BadArgument);
         }
         {

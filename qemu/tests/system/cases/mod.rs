@@ -18,6 +18,7 @@ mod kv;
 mod lifecycle;
 mod link;
 mod linux;
+mod live;
 mod measure;
 mod modes;
 mod native;
@@ -79,6 +80,7 @@ pub(crate) fn all() -> Vec<(&'static str, Case)> {
         tcp::CASES,
         nearby::CASES,
         hostile::CASES,
+        live::CASES,
         transfer::CASES,
         link::CASES,
         audit::CASES,

@@ -5,14 +5,13 @@
 //! finishes them by what the driver said; the host's end, behind it, compares every byte.
 
 use std::env;
-use std::fs::OpenOptions;
-use std::net::Ipv4Addr;
-use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_runner::guest::{Guest, Setup};
+use weir_runner::namespace;
+pub(super) use weir_runner::namespace::{LINK, NEAR};
 use weir_runner::peer::{FRAME_LONG_BYTES, Peer};
 
 use super::{Case, VIRTIO};
@@ -37,8 +36,6 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("tap::amdvi_virtio::queues", || inside("tap::amdvi_virtio::queues", NETWORK, || queues("q35-amdvi"))),
 ];
 
-/// Set inside the namespace.
-const INSIDE: &str = "WEIR_TEST_NAMESPACE";
 /// Makes the network and becomes the program in its arguments. Without IPv6, so that Linux itself sends nothing.
 const NETWORK: &str = "
     echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
@@ -49,18 +46,6 @@ const NETWORK: &str = "
     ip link set wire mtu 9000 up
     exec \"$@\"
 ";
-/// A tap that the guest is alone behind, with this host's end of the link.
-pub(super) const LINK: &str = "
-    ip link set lo up
-    ip tuntap add dev guest mode tap
-    echo 0 > /proc/sys/net/ipv6/conf/guest/disable_ipv6
-    ip address add 10.0.2.2/24 dev guest
-    ip address add fe80::1/64 dev guest nodad
-    ip link set guest mtu 9000 up
-    exec \"$@\"
-";
-/// The guest's address on [`LINK`], by its manifest.
-pub(super) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 /// How long the application may take to start.
 const LIMIT: Duration = Duration::from_secs(20);
 const FRAMES: usize = 1000;
@@ -73,43 +58,32 @@ const DATA_BYTES: usize = 1000;
 /// Whether taps can be made here.
 pub(super) fn is_possible() -> bool {
     static IS_POSSIBLE: LazyLock<bool> = LazyLock::new(|| {
-        let has_taps = OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
-        let works = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
-        let is_possible = has_taps && works(in_namespace("ip link"));
+        let is_possible = namespace::is_possible();
         if !is_possible {
-            eprintln!(
-                "the cases tap:: are skipped: they need /dev/net/tun, ip and unshare (iproute2, util-linux)"
-            );
+            eprintln!("the cases tap:: are skipped: they need {}", namespace::NEEDED);
         }
         is_possible
     });
-    env::var_os(INSIDE).is_some() || *IS_POSSIBLE
-}
-
-/// A shell in a network namespace of its own, which ends with its process.
-fn in_namespace(script: &str) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net", "--", "sh", "-ec", script, "sh"]);
-    command
+    *IS_POSSIBLE
 }
 
 /// Does `work` in a namespace that the script `network` has set up: runs this case of this program there.
 pub(super) fn inside(case: &str, network: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    if env::var_os(INSIDE).is_some() {
+    if namespace::is_inside() {
         return work();
     }
-    let mut command = in_namespace(network);
-    command.arg(env::current_exe()?).args(["--exact", case]).env(INSIDE, "1");
+    let mut command = namespace::with_network(network);
+    command.arg(env::current_exe()?).args(["--exact", case, "--nocapture"]);
     let output = command.output().context("no namespace")?;
     let said = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    print!("{}", String::from_utf8_lossy(&said));
     Ok(())
 }
 
 /// Boots a guest on [`LINK`].
 pub(super) fn boot_near(setup: Setup) -> Result<Guest> {
-    let network = "tap,ifname=guest,script=no,downscript=no,vhost=off".to_owned();
-    Ok(setup.network(network).boot()?.0)
+    Ok(setup.network(namespace::TAP.into()).boot()?.0)
 }
 
 /// Every checksum that the device fills in is right.

@@ -16,11 +16,11 @@ fn app(name: &str) -> AppStatus<'_> {
 #[test]
 fn applications_read_well() {
     let info = ProcessInfo { id: 2, frames: 257, cpu_ns: 1_500_000, threads: 1, ..ProcessInfo::default() };
-    let text = applications([(app("echo"), Some(info)), (app("x"), None)].into_iter());
+    let text = applications([(app("echo"), "echo-2", Some(info)), (app("x"), "y", None)].into_iter());
     let expected = "\
-APP   STATE    CODE  RESTARTS  PROCESS  THREADS  MiB  DEVICES  CPU ms  SYSCALLS  FAULTS
-echo  running     0         1        2        1    2        0       1         0       3
-x     running     0         1        0        0    0        0       0         0       3
+APP   STATE    CODE  RESTARTS  PROCESS  THREADS  MiB  DEVICES  CPU ms  SYSCALLS  FAULTS  PROGRAM
+echo  running     0         1        2        1    2        0       1         0       3  echo-2
+x     running     0         1        0        0    0        0       0         0       3  y
 ";
     assert_eq!(text, expected);
 }
@@ -59,6 +59,8 @@ ADDRESS       ID         CLASS          IRQS  GROUP  IOMMU  RESET  OWNER  STATE 
     assert_eq!(policy(DevicePolicy { flags: 0, ..DevicePolicy::DEFAULT }), "64/10000 mute");
     let both = DevicePolicy { flags: DevicePolicy::FLAGS, ..DevicePolicy::DEFAULT };
     assert_eq!(policy(both), "64/10000 revoke scratch");
+    let quick = DevicePolicy { reset_us: 5000, ..DevicePolicy::DEFAULT };
+    assert_eq!(policy(quick), "64/10000 revoke reset=5000us");
 }
 
 #[test]

@@ -5,6 +5,9 @@ use crate::pci::{ConfigSpace, Function, Inventory, MsixState, PciAddress, PciErr
 use crate::wait::tests::TestClock;
 use crate::wait::{Clock, TimedOut, pause};
 
+/// What any function may take.
+pub(super) const SETTLE_US: u64 = 100_000;
+
 /// A machine with one function; it has index 0.
 fn machine(fake: Fake) -> (Inventory, Function, Machine) {
     let machine = Machine::new([(at(0, 1, 0), fake)]);
@@ -20,7 +23,7 @@ pub(super) fn reset(
     space: &dyn ConfigSpace,
     clock: &TestClock,
 ) -> Result<(), PciError> {
-    finish(inventory.begin_reset(index, space, clock.now_us())?, space, clock)
+    finish(inventory.begin_reset(index, space, clock.now_us(), SETTLE_US)?, space, clock)
 }
 
 fn finish(mut pending: PendingReset, space: &dyn ConfigSpace, clock: &TestClock) -> Result<(), PciError> {
@@ -48,6 +51,26 @@ fn a_reset_function_has_its_registers_back_but_is_quiet() {
         reset(&inventory, 0, &machine, &clock).unwrap();
         assert!(clock.now_us() - start >= 100_000, "the function is left alone for 100 ms");
         assert_eq!(registers(&machine), before, "as before, with MSI-X masked and no bus mastering");
+    }
+}
+
+#[test]
+fn a_function_that_is_known_to_be_quick_is_waited_for_no_longer() {
+    for (fake, most_us) in [(Fake::virtio(0xfe00_0000), 4_000), (Fake::nvme(5 << 40), 4_000)] {
+        let (inventory, function, machine) = machine(fake.with(0x3c, 0, 0xff));
+        machine.write(function.address, 0x3c, 0x0b);
+        let clock = TestClock::default();
+        let start = clock.now_us();
+        let pending = inventory.begin_reset(0, &machine, start, 3_000).unwrap();
+        finish(pending, &machine, &clock).unwrap();
+        let took = clock.now_us() - start;
+        assert!((3_000..most_us).contains(&took), "{took}");
+        assert_eq!(machine.value(function.address, 0x3c), 0, "it is reset all the same");
+        // One that is not ready then is waited for.
+        machine.change(function.address, |fake| fake.retries = 3);
+        let pending = inventory.begin_reset(0, &machine, clock.now_us(), 3_000).unwrap();
+        finish(pending, &machine, &clock).unwrap();
+        assert!(clock.now_us() - start > 20_000, "retries: {}", clock.now_us() - start);
     }
 }
 
@@ -139,7 +162,7 @@ fn retries_are_waited_for_but_not_for_ever() {
 fn another_function_in_its_place_is_left_alone() {
     let (inventory, function, machine) = machine(Fake::virtio(0xfe00_0000));
     let clock = TestClock::default();
-    let pending = inventory.begin_reset(0, &machine, clock.now_us()).unwrap();
+    let pending = inventory.begin_reset(0, &machine, clock.now_us(), SETTLE_US).unwrap();
     machine.change(function.address, |fake| *fake = Fake::edu(0));
     let before = registers(&machine);
     assert_eq!(finish(pending, &machine, &clock), Err(PciError::Vanished));
@@ -159,7 +182,8 @@ fn several_functions_are_reset_at_the_same_time() {
     let functions = [at(0, 1, 0), at(1, 0, 0)];
     functions.iter().for_each(|place| machine.write(*place, 0x3c, 0x0b));
     let before = functions.map(|place| inventory.functions()[inventory.find(place).unwrap()].bars);
-    let begin = |place| inventory.begin_reset(inventory.find(place).unwrap(), &machine, 0).unwrap();
+    let index = |place| inventory.find(place).unwrap();
+    let begin = |place| inventory.begin_reset(index(place), &machine, 0, SETTLE_US).unwrap();
     let mut pending = functions.map(begin);
     let mut now_us = 0;
     while !pending.each_mut().map(|one| one.step(&machine, now_us).unwrap() == Progress::Done).contains(&true)

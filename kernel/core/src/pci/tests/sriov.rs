@@ -4,6 +4,7 @@ use pci_types::PciAddress;
 use proptest::prelude::*;
 
 use super::fake::{Fake, Machine, at};
+use super::resets::SETTLE_US;
 use crate::frames::PhysAddr;
 use crate::pci::{Inventory, PciError, Progress, VirtualOf};
 
@@ -79,7 +80,7 @@ fn they_are_told_by_their_class_and_reset() {
     function.set_memory_decode(&machine, true).unwrap();
     function.set_bus_master(&machine, true).unwrap();
     assert_eq!(machine.value(place(0), 4) & 6, 4, "its memory is decoded whatever its own register says");
-    let mut reset = inventory.begin_reset(index, &machine, 0).unwrap();
+    let mut reset = inventory.begin_reset(index, &machine, 0, SETTLE_US).unwrap();
     let mut now_us = 0;
     while let Progress::WaitUntil(us) = reset.step(&machine, now_us).unwrap() {
         now_us = us;

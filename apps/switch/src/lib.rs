@@ -5,9 +5,12 @@
 //! each the others' frames, and a frame sent from the port's own memory could be changed after its source was checked.
 //! No port waits for another: each has its turn, of a burst at most, and its limit.
 //!
-//! Reading order: [`words`] · this file (set-up) · [`port`] · [`switch`](mod@switch) (the loop).
+//! It is a library, so that there can be programs of several versions: the supervisor lets one take the place of another
+//! while applications behind it go on (`replace`). Nothing of the former one's is used: the device is reset, and the
+//! channels begin a new generation.
+//!
+//! Reading order: `words` · this file (set-up) · `port` · `switch` (the loop) · `bin/` (the programs).
 #![no_std]
-#![no_main]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -26,35 +29,45 @@ use weir_port::Drive;
 use weir_rt::bell::Doorbell;
 use weir_rt::channel::Reach;
 use weir_rt::hal::Function;
-use weir_rt::{Env, GrantError};
+use weir_rt::{Env, GrantError, log};
 
 use crate::port::Port;
 use crate::switch::Switch;
+pub use crate::words::BadWord;
 use crate::words::Words;
-
-weir_rt::entry!(main);
 
 /// Buffers for both rings of the device, and as many again.
 const POOL_BYTES: usize = 2 << 20;
 
 /// Why the application ended.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+#[non_exhaustive]
+pub enum Failure {
+    /// A word of the manifest's.
     #[error("{0}")]
-    Words(#[from] words::BadWord),
+    Words(#[from] BadWord),
+    /// A grant.
     #[error("{0}")]
     Grant(#[from] GrantError),
+    /// The kernel refused something.
     #[error("kernel: {0}")]
     Kernel(#[from] weir_rt::Error),
+    /// The driver.
     #[error("nic: {0}")]
     Virtio(#[from] weir_port::VirtioError),
+    /// The driver.
     #[error("nic: {0}")]
     Gigabit(#[from] weir_port::GigabitError),
+    /// The driver's host.
     #[error("nic: {0}")]
     Host(#[from] weir_hal::Error),
 }
 
-fn main(mut env: Env) -> Result<(), Failure> {
+/// Switches, as version `version` of this program.
+///
+/// # Errors
+/// A grant is missing, a word is wrong, or the device fails.
+pub fn run(mut env: Env, version: u32) -> Result<(), Failure> {
     let words = Words::parse(env.args())?;
     let stats = env.stats()?;
     let device = env.device("nic")?;
@@ -64,6 +77,7 @@ fn main(mut env: Env) -> Result<(), Failure> {
         let limit = Limit::new(words.limit(&name));
         ports.push(Port::new(channels.join(&name, Reach::Threads)?, limit));
     }
+    log!("version {version}, in its life {}", env.restarts() + 1);
     let core = env.core("core0").ok();
     let function = Function::new(device)?.ringing(channels.bell());
     let bell = channels.bell().clone();
@@ -86,8 +100,7 @@ impl Drive for Run {
         Failure: From<N::Error>,
     {
         let queues = Queues { interrupt: !self.is_alone, ..Queues::default() };
-        let mut uplink = weir_port::Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
-        uplink.start()?;
+        let uplink = weir_port::Port::<N>::open::<Failure>(function, queues, POOL_BYTES)?;
         Switch::new(uplink, self.ports, self.bell, self.stats).run(self.is_alone)
     }
 }
