@@ -118,13 +118,17 @@ impl Lane {
 
     /// Tells the others, if a frame that came to the first lane concerns them. `kind` is what is in it.
     pub(crate) fn tell(&self, frame: &[u8], kind: &Kind) {
-        let concerns_all = match kind {
-            Kind::Udp { flow, .. } => flow.remote.port == NAME_SERVER,
-            Kind::Other => tells_of_a_neighbour(frame),
-            Kind::Tcp { .. } | Kind::Unusable => false,
-        };
-        if concerns_all {
-            self.shared.mailboxes[1..].iter().for_each(|mailbox| mailbox.put(frame));
+        let others = &self.shared.mailboxes[1..];
+        match kind {
+            Kind::Udp { flow, .. } if flow.remote.port == NAME_SERVER => {
+                others.iter().for_each(|mailbox| mailbox.put(frame));
+            }
+            Kind::Other => {
+                if let Some(frame) = news_of_a_neighbour(frame) {
+                    others.iter().for_each(|mailbox| mailbox.put(&frame));
+                }
+            }
+            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Unusable => {}
         }
     }
 
@@ -170,20 +174,25 @@ impl Mailbox {
     }
 }
 
-/// An answer that says where a neighbour is: ARP's, or a neighbour advertisement.
-fn tells_of_a_neighbour(frame: &[u8]) -> bool {
-    let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return false };
+/// What says where a neighbour is, as an answer, which nobody answers: ARP, also a neighbour's own question, and neighbour
+/// advertisements.
+fn news_of_a_neighbour(frame: &[u8]) -> Option<Vec<u8>> {
+    let mut news = frame.to_vec();
+    let mut ethernet = EthernetFrame::new_checked(&mut news[..]).ok()?;
     match ethernet.ethertype() {
         EthernetProtocol::Arp => {
-            ArpPacket::new_checked(ethernet.payload()).is_ok_and(|arp| arp.operation() == ArpOperation::Reply)
+            ArpPacket::new_checked(ethernet.payload_mut()).ok()?.set_operation(ArpOperation::Reply);
         }
-        EthernetProtocol::Ipv6 => Ipv6Packet::new_checked(ethernet.payload()).is_ok_and(|ip| {
-            ip.next_header() == IpProtocol::Icmpv6
-                && Icmpv6Packet::new_checked(ip.payload())
-                    .is_ok_and(|icmp| icmp.msg_type() == Icmpv6Message::NeighborAdvert)
-        }),
-        _ => false,
+        EthernetProtocol::Ipv6 => {
+            let ip = Ipv6Packet::new_checked(&*ethernet.payload_mut()).ok()?;
+            let icmp = Icmpv6Packet::new_checked(ip.payload()).ok()?;
+            let is_news =
+                ip.next_header() == IpProtocol::Icmpv6 && icmp.msg_type() == Icmpv6Message::NeighborAdvert;
+            is_news.then_some(())?;
+        }
+        _ => return None,
     }
+    Some(news)
 }
 
 /// The hash of receive-side scaling (virtio 1.2 §5.1.6.4.3 "Hash calculation for incoming packets"; 82576 §7.1.2.10.1 "RSS Hash
@@ -236,6 +245,19 @@ mod tests {
         }
         assert!(counts.iter().all(|count| *count > 250), "{counts:?}");
         assert_eq!(lanes[0].table()[..4], [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn who_asks_is_known_to_all() {
+        let lanes = Lane::all(2, KEY);
+        let mut question = [0; 42];
+        question[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        lanes[0].tell(&question, &Kind::Other);
+        let told = lanes[1].take_frames();
+        assert_eq!(told.len(), 1);
+        assert_eq!((&told[0][..21], told[0][21]), (&question[..21], 2), "it is an answer");
+        lanes[0].tell(&[0; 10], &Kind::Other);
+        assert!(!lanes[1].has_news());
     }
 
     #[test]
