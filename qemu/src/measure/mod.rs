@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (command, table, JSON) · [`figures`] (how each is had) · [`control`] (the control path, with
 //! its own table) · [`packets`] (the data path, likewise), [`dpdk`] (the same by testpmd) · [`block`] (requests to a disk), [`uring`] (the same by Linux) · [`native`] (against DPDK,
-//! without a machine) · [`recovery`] (how long clients wait) · [`percentiles`] · [`readme`] (the README's table).
+//! without a machine) · [`recovery`] (how long clients wait) · [`percentiles`] · `spread` (what two systems' rates say) · [`readme`] (the README's table).
 
 pub mod block;
 pub mod control;
@@ -17,6 +17,7 @@ pub mod packets;
 pub mod percentiles;
 pub mod readme;
 mod recovery;
+mod spread;
 mod uring;
 
 use std::fs::File;

@@ -68,10 +68,14 @@ impl Unpacked {
     pub(super) fn script(&self, name: &str, script: &str) -> Result<PathBuf> {
         use std::os::unix::fs::PermissionsExt;
         let file = self.dir.join(name);
-        // Written beside and renamed: a script that another process is starting is never half there.
-        let temporary = tempfile::NamedTempFile::new_in(&self.dir)?;
-        fs::write(temporary.path(), script)?;
-        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755))?;
+        // Written once: one that is open for writing anywhere cannot be started ("text file busy").
+        if fs::read_to_string(&file).is_ok_and(|there| there == script) {
+            return Ok(file);
+        }
+        // Closed before it has its name: a script that another process is starting is never half there.
+        let temporary = tempfile::NamedTempFile::new_in(&self.dir)?.into_temp_path();
+        fs::write(&temporary, script)?;
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
         temporary.persist(&file)?;
         Ok(file)
     }

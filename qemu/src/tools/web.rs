@@ -52,8 +52,9 @@ pub fn chromium() -> Result<PathBuf> {
     let packages = packages(&["chromium-headless-shell", "fonts-dejavu-core"])?;
     let loader = packages.file(CHROMIUM).join("loader");
     if !loader.exists() {
-        let temporary = tempfile::NamedTempFile::new_in(packages.file(CHROMIUM))?;
-        fs::copy(packages.file(super::packages::LOADER), temporary.path())?;
+        // Closed before it has its name: what is open for writing cannot be started.
+        let temporary = tempfile::NamedTempFile::new_in(packages.file(CHROMIUM))?.into_temp_path();
+        fs::copy(packages.file(super::packages::LOADER), &temporary)?;
         temporary.persist(&loader)?;
     }
     packages.script(

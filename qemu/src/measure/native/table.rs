@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::front_end::System;
+use crate::measure::spread::{Spread, Verdict};
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +20,6 @@ pub(super) struct Sample {
 pub(super) struct Row {
     pub(super) mode: &'static str,
     pub(super) samples: Vec<Vec<Sample>>,
-}
-
-/// A median with what lies around it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
-    median: f64,
-    lo: f64,
-    hi: f64,
-    n: usize,
 }
 
 /// A figure of the result file.
@@ -55,11 +47,7 @@ struct Config {
 
 impl Row {
     fn spread(&self, value: impl Fn(&[Sample]) -> f64) -> Spread {
-        let mut values: Vec<f64> = self.samples.iter().map(|round| value(round)).collect();
-        values.sort_by(f64::total_cmp);
-        let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
-        let median = f64::midpoint(values[low], values[high]);
-        Spread { median, lo: values[0], hi: values[values.len() - 1], n: values.len() }
+        Spread::of(self.samples.iter().map(|round| value(round)).collect())
     }
 
     fn mpps(&self, system: usize) -> Spread {
@@ -86,13 +74,13 @@ impl Row {
 /// The table.
 pub(super) fn text(rows: &[Row], load: f64) -> String {
     let mut text =
-        format!("{:8} {:12} {:>22} {:>22} {:>14}\n", "row", "system", "Mpps", "weir / it", "cycles/packet");
+        format!("{:8} {:12} {:>22} {:>29} {:>14}\n", "row", "system", "Mpps", "weir / it", "cycles/packet");
     for row in rows {
         for (index, system) in System::ALL.iter().enumerate() {
-            let ratio = row.ratio(index).map_or_else(String::new, |ratio| shown(ratio, 2));
-            let (mpps, cycles) = (shown(row.mpps(index), 1), row.cycles(index).median);
+            let ratio = row.ratio(index).map_or_else(String::new, |ratio| compared(&ratio));
+            let (mpps, cycles) = (row.mpps(index).shown(1), row.cycles(index).median);
             let _ =
-                writeln!(text, "{:8} {:12} {mpps:>22} {ratio:>22} {cycles:>14.0}", row.mode, system.word());
+                writeln!(text, "{:8} {:12} {mpps:>22} {ratio:>29} {cycles:>14.0}", row.mode, system.word());
         }
     }
     let rounds = rows.first().map_or(0, |row| row.samples.len());
@@ -101,8 +89,14 @@ pub(super) fn text(rows: &[Row], load: f64) -> String {
     text
 }
 
-fn shown(Spread { median, lo, hi, .. }: Spread, digits: usize) -> String {
-    format!("{median:.digits$} [{lo:.digits$}, {hi:.digits$}]")
+/// A ratio, and what it says.
+fn compared(ratio: &Spread) -> String {
+    let verdict = match ratio.verdict() {
+        Verdict::Faster => "faster",
+        Verdict::Slower => "slower",
+        Verdict::NoneShown => "",
+    };
+    format!("{} {verdict:6}", ratio.shown(2))
 }
 
 /// The result file.
