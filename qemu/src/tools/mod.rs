@@ -20,7 +20,7 @@ pub use dpdk::{Testpmd, testpmd};
 pub use packages::{Release, Unpacked, unpacked};
 pub use qemu::{Qemu, Series, qemu};
 pub use redis::{Redis, redis};
-pub use web::{chromium, curl, dnsmasq, wrk};
+pub use web::{chromium, curl, dig, dnsmasq, ping, wrk};
 
 /// Where the private copies are: `$XDG_CACHE_HOME/weir`, else `~/.cache/weir`.
 ///

@@ -43,6 +43,25 @@ pub fn dnsmasq() -> Result<PathBuf> {
     packages(&["dnsmasq-base"])?.wrapper("usr/sbin/dnsmasq", "", "")
 }
 
+/// This machine's `ping`, else a private copy.
+///
+/// # Errors
+/// This machine has no package archive that has it.
+pub fn ping() -> Result<PathBuf> {
+    match child::find("ping") {
+        Some(ping) => Ok(ping),
+        None => packages(&["iputils-ping"])?.wrapper("usr/bin/ping", "", ""),
+    }
+}
+
+/// A private copy of `dig`.
+///
+/// # Errors
+/// This machine has no package archive that has it.
+pub fn dig() -> Result<PathBuf> {
+    packages(&["bind9-dnsutils"])?.wrapper("usr/bin/dig", "", "")
+}
+
 /// A private copy of Chromium without a screen (170 MB fetched once, 570 MB on disk), as a script that starts it. It starts
 /// further processes, which must be started by the same script: `--browser-subprocess-path`, `--no-zygote`.
 ///

@@ -9,12 +9,13 @@ use anyhow::{Context, Result, ensure};
 use weir_runner::guest::Setup;
 use weir_runner::{child, tools};
 
-use super::Case;
 use super::tap::{LINK, boot_near, inside};
+use super::{Case, web};
 
 pub(super) const CASES: &[(&str, Case)] = &[("tap::transfer::finds_its_peer_by_name", || {
     // Fetched here: inside there is no other network.
     tools::dnsmasq()?;
+    tools::dig()?;
     inside("tap::transfer::finds_its_peer_by_name", LINK, finds_its_peer_by_name)
 })];
 
@@ -56,6 +57,11 @@ fn finds_its_peer_by_name() -> Result<()> {
         .arg(format!("--dhcp-leasefile={}", folder.path().join("leases").display()));
     let _server = NameServer(dnsmasq.stderr(Stdio::null()).spawn().context("dnsmasq")?);
     let listener = TcpListener::bind(("10.0.2.2", 5001))?;
+    // What is asked from the guest is what others are told.
+    let mut dig = child::bound(tools::dig()?);
+    dig.args(["@10.0.2.2", "+short", "+tries=5", "+time=1", "peer.example", "A"]);
+    let said = String::from_utf8(web::output(&mut dig)?)?;
+    ensure!(said.trim() == "10.0.2.2", "dig says `{said}`");
     let mut guest = boot_near(Setup::new("transfer"))?;
     guest.console_line("serving at 10.0.2.5", LIMIT)?;
     guest.console_line("peer.example is 10.0.2.2", LIMIT)?;
