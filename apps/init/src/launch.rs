@@ -97,7 +97,10 @@ impl Launcher<'_> {
         restarts: u32,
     ) -> Result<Life, LaunchError> {
         let (file, program) = find_program(self.files, program)?;
-        let quota = Quota { frames: app.memory_bytes / PAGE_BYTES, ..Quota::DEFAULT };
+        // A heap's mapping each MiB, so that all of the memory can be used.
+        let heap = u32::try_from(app.memory_bytes >> 20).unwrap_or(u32::MAX);
+        let mappings = Quota::DEFAULT.mappings.saturating_add(heap);
+        let quota = Quota { frames: app.memory_bytes / PAGE_BYTES, mappings, ..Quota::DEFAULT };
         let process =
             Process::create(&self.system, &app.name, &quota).map_err(refused("no process could be made"))?;
         let granted =

@@ -21,8 +21,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("tcp::silence_of_dhcp_servers_is_told", silence_of_dhcp_servers_is_told),
     ("tcp::a_wrong_word_is_told", a_wrong_word_is_told),
     ("tcp::a_link_that_is_down_is_told", a_link_that_is_down_is_told),
-    ("tap::tcp::three_thousand_connections", || {
-        inside("tap::tcp::three_thousand_connections", LINK, || three_thousand_connections("tcp-many"))
+    ("tap::tcp::ten_thousand_connections", || {
+        inside("tap::tcp::ten_thousand_connections", LINK, || ten_thousand_connections("tcp-many"))
     }),
     ("tap::tcp::on_two_cores", || {
         let link = LINK.replace("mode tap", "mode tap multi_queue");
@@ -189,9 +189,10 @@ fn ipv6() -> Result<()> {
 }
 
 /// As many connections of this host's at once; each carries data after all are open.
-fn three_thousand_connections(manifest: &'static str) -> Result<()> {
-    const COUNT: usize = 3000;
-    let guest = boot_on_the_link(manifest)?;
+fn ten_thousand_connections(manifest: &'static str) -> Result<()> {
+    const COUNT: usize = 10_000;
+    let mut guest = boot_near(Setup::new(manifest).memory("1G"))?;
+    guest.console_line("serving at 10.0.2.15", LIMIT)?;
     raise_file_limit()?;
     let mut streams = Vec::new();
     for number in 0..COUNT {
