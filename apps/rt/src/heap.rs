@@ -94,8 +94,9 @@ pub fn reserve(bytes: usize) {
     }
 }
 
-/// Looks at a lock that is taken before another thread gets the core: longer than the heap needs.
-const SPINS: u32 = 1000;
+/// Looks at a lock that is taken before another thread gets the core: a few milliseconds, far longer than the heap needs, so that a
+/// thread that has its core alone does not enter the kernel even where a virtual machine's other CPU stands still for a moment.
+const SPINS: u32 = 1 << 18;
 
 /// A lock that lets another thread run while it waits for long: there may be more threads than cores.
 struct YieldLock(AtomicBool);

@@ -130,14 +130,15 @@ fn a_virtual_lan_is_alone() -> Result<()> {
 
 /// Three of a hundred frames are lost, others come twice, too late, or with a wrong bit, in both directions.
 fn a_bad_wire_damages_nothing() -> Result<()> {
-    const TROUBLE: &str = "netem loss 3% duplicate 2% reorder 25% delay 3ms 2ms corrupt 1%";
+    const TROUBLE: &str = "netem loss 3% duplicate 2% reorder 25% delay 3ms 2ms";
     let mut pair =
         Pair::boot("tcp-near", &["sch_netem", "sch_ingress", "cls_matchall", "act_mirred", "ifb"])?;
     pair.run("ip address add 10.0.2.2/24 dev eth0; ip link set ifb0 up")?;
     pair.run("deb-tc qdisc add dev eth0 ingress")?;
     pair.run("deb-tc filter add dev eth0 parent ffff: matchall action mirred egress redirect dev ifb0")?;
-    for device in ["eth0", "ifb0"] {
-        pair.run(&format!("deb-tc qdisc add dev {device} root {TROUBLE}"))?;
+    // What comes is damaged nowhere: Linux looks at sums before this, where it joins segments, and would believe what is damaged then.
+    for (device, damage) in [("eth0", "corrupt 1%"), ("ifb0", "")] {
+        pair.run(&format!("deb-tc qdisc add dev {device} root {TROUBLE} {damage}"))?;
     }
     // Some are lost. Without a deadline it waits for as long as twice the longest answer seems to have taken, by a time stamp that may
     // be damaged.
